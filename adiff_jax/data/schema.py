@@ -1,0 +1,115 @@
+"""What a source yields and what the loader yields: the contract of the data room.
+
+`Example` is one pair (or clip) before tokenisation. `Edit` is one step of the program that turns
+the first clip into the second; a generated sentence is read back into edits and scored on them.
+The loader yields `dict[str, np.ndarray]` whose keys are fields of `adiff_jax.arrays.Batch`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+OPERATIONS = (
+    "none",
+    "add",
+    "remove",
+    "louder",
+    "quieter",
+    "replace",
+    "earlier",
+    "later",
+    "background_louder",
+    "background_quieter",
+    "background_swap",
+)
+"""Every operation of an edit program; the direction of a level or time edit is in its name."""
+
+BACKGROUND_OPERATIONS = ("background_louder", "background_quieter", "background_swap")
+
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True, order=True)
+class Edit:
+    """One change from clip 1 to clip 2.
+
+    `event` is the class label acted upon ("dog_bark"; for background operations the background's
+    label; empty for "none"); `replacement` is what it becomes, for "replace" and
+    "background_swap" only.
+    """
+
+    operation: str
+    event: str = ""
+    replacement: str = ""
+
+    def __post_init__(self) -> None:
+        if self.operation not in OPERATIONS:
+            raise ValueError(
+                f"Edit.operation is {self.operation!r}; it must be one of {', '.join(OPERATIONS)}"
+            )
+
+
+@dataclass(frozen=True)
+class Example:
+    """One pair of clips with its references, or one clip with its labels.
+
+    `waves` holds one or two float32 arrays [n] at `rate`. `scene` identifies the content of the
+    scene: pairs with equal, non-empty `scene` are no negatives of each other. `edits` is None
+    when the truth is unknown, and (Edit("none"),) when nothing changed. `recordings` names the
+    original recordings heard in the clips, the units of the bootstrap.
+    """
+
+    id: str
+    waves: tuple[np.ndarray, ...]
+    rate: int
+    captions: tuple[str, ...] = ()
+    edits: tuple[Edit, ...] | None = None
+    labels: tuple[str, ...] = ()
+    scene: str = ""
+    recordings: tuple[str, ...] = ()
+    prompt: str = ""
+    tier: int = 0
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What scoring needs of an example: everything but its audio."""
+
+    id: str
+    references: tuple[str, ...]
+    edits: tuple[Edit, ...] | None
+    recordings: tuple[str, ...]
+    prompt: str = ""
+    tier: int = 0
+
+
+class Source(Protocol):
+    """Random access to examples. Picklable: data workers receive a copy."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Example:
+        """Example `index`; the same on every machine and process."""
+        ...
+
+    def truth(self, index: int) -> Truth:
+        """References and edits of example `index` without its audio."""
+        ...
+
+    def texts(self) -> Iterator[str]:
+        """Every caption (or, for made sources, enough of them) to build a vocabulary from."""
+        ...
+
+
+class TextEncoder(Protocol):
+    """What transforms need of a tokenizer."""
+
+    @property
+    def end_id(self) -> int: ...
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of `text`, without start or end tokens."""
+        ...
+
