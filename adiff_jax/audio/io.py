@@ -1,0 +1,124 @@
+"""Audio files in and out, as mono float32 at the rate one asks for.
+
+Reads what soundfile reads (wav, flac, ogg, opus, mp3, ...; any rate, integer or float samples,
+any number of channels), mixes channels down by their mean and resamples with soxr. Nothing is
+repaired silently: a clip that cannot be trusted raises `AudioError` with the file and the way out.
+"""
+
+import io
+import os
+
+import numpy as np
+import soundfile as sf
+import soxr
+from etils import epath
+
+SHORTEST_SECONDS = 0.01
+SILENCE = 1e-6  # peak amplitude; 16-bit audio has its last bit at 3e-5
+
+_STREAMED = (0, 0xFFFFFFFF)  # sizes that a recorder writes when it does not know the length yet
+
+
+class AudioError(ValueError):
+    """A clip that cannot be used; the message names the file and what to do about it."""
+
+
+def read_audio(path: str | os.PathLike[str], rate: int) -> np.ndarray:
+    """The clip at `path` (local or remote, through etils.epath): float32 [n], mono, at `rate` Hz.
+
+    Raises AudioError when the file is missing or the clip is unusable (see `decode_audio`).
+    """
+    file = epath.Path(path)
+    try:
+        data = file.read_bytes()
+    except FileNotFoundError:
+        raise AudioError(f"{path}: no such file; check the path") from None
+    except IsADirectoryError:
+        raise AudioError(f"{path} is a folder; name one audio file in it") from None
+    return decode_audio(data, str(path), rate)
+
+
+def decode_audio(data: bytes, name: str, rate: int) -> np.ndarray:
+    """The clip encoded in `data`: float32 [n], mean of its channels, resampled to `rate` Hz.
+
+    `name` is what errors call the clip. Raises AudioError for an empty, unreadable, truncated,
+    too short, silent or non-finite clip.
+    """
+    if not data:
+        raise AudioError(f"{name} is empty (0 bytes); write the clip again")
+    try:
+        with sf.SoundFile(io.BytesIO(data)) as file:
+            promised, native, kind = file.frames, file.samplerate, file.format
+            frames = file.read(dtype="float32", always_2d=True)
+    except (sf.LibsndfileError, RuntimeError) as error:
+        raise AudioError(
+            f"{name} cannot be read as audio ({error}); it is damaged or not an audio file: "
+            "convert it to WAV or FLAC again"
+        ) from error
+    if _truncated(data, kind, promised, len(frames)):
+        raise AudioError(
+            f"{name} is truncated: it ends after {len(frames) / native:.2f} s, before the end its "
+            "header announces; copy or convert the whole file again"
+        )
+    wave = frames[:, 0] if frames.shape[1] == 1 else frames.mean(axis=1, dtype=np.float32)
+    if len(wave) < SHORTEST_SECONDS * native:
+        raise AudioError(
+            f"{name} holds {len(wave)} samples at {native} Hz; a clip needs at least "
+            f"{SHORTEST_SECONDS * 1000:.0f} ms"
+        )
+    check_wave(wave, name)
+    if native != rate:
+        wave = soxr.resample(wave, native, rate)
+    return np.ascontiguousarray(wave, dtype=np.float32)
+
+
+def check_wave(wave: np.ndarray, name: str) -> None:
+    """Raises AudioError, naming the clip `name`, unless `wave` is [n], finite and audible."""
+    if wave.ndim != 1:
+        raise AudioError(f"{name} has shape {wave.shape}; a clip is one axis of samples")
+    if len(wave) < 2:
+        raise AudioError(f"{name} holds {len(wave)} samples; there is nothing to hear")
+    if not np.isfinite(wave).all():
+        broken = int(np.count_nonzero(~np.isfinite(wave)))
+        raise AudioError(
+            f"{name} holds {broken} samples of {len(wave)} that are NaN or infinite; export it again"
+        )
+    if np.abs(wave).max() < SILENCE:
+        raise AudioError(f"{name} is silent throughout; record or export it again, or leave it out")
+
+
+def encode_flac(wave: np.ndarray, rate: int) -> bytes:
+    """`wave` float32 [n] within ±1 as the bytes of a 16-bit FLAC file."""
+    return _encode(wave, rate, "FLAC", "encode_flac's input")
+
+
+def write_audio(path: str | os.PathLike[str], wave: np.ndarray, rate: int) -> None:
+    """Write `wave` float32 [n] within ±1 as 16-bit WAV or FLAC, by the suffix of `path`."""
+    file = epath.Path(path)
+    formats = {".wav": "WAV", ".flac": "FLAC"}
+    if file.suffix.lower() not in formats:
+        raise AudioError(f"{path}: cannot write {file.suffix!r} audio; name it .wav or .flac")
+    file.write_bytes(_encode(wave, rate, formats[file.suffix.lower()], str(path)))
+
+
+def _encode(wave: np.ndarray, rate: int, kind: str, name: str) -> bytes:
+    check_wave(wave, name)
+    peak = float(np.abs(wave).max())
+    if peak > 1.0:
+        raise AudioError(f"{name} peaks at {peak:.3f} and would clip; scale it to within 1.0 first")
+    buffer = io.BytesIO()
+    sf.write(buffer, wave, rate, format=kind, subtype="PCM_16")
+    return buffer.getvalue()
+
+
+def _truncated(data: bytes, kind: str, promised: int, read: int) -> bool:
+    """Whether the file ends before its own header says. libsndfile notices only some of these."""
+    if read < promised:
+        return True
+    if kind == "OGG":
+        last_page = data.rfind(b"OggS")
+        return not data[last_page + 5] & 0x04  # the "end of stream" flag of the last page
+    if kind in ("WAV", "WAVEX") and data[:4] == b"RIFF":
+        size = int.from_bytes(data[4:8], "little")
+        return size not in _STREAMED and size + 8 > len(data) + 1  # the pad byte is often missing
+    return False
