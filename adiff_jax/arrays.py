@@ -32,7 +32,7 @@ Term = tuple[Any, Any]
 """A loss or metric as (sum, weight): terms add over micro-batches and devices, then divide."""
 
 Constrain = Callable[[jax.Array, tuple[str | None, ...]], jax.Array]
-"""Places an activation, given the logical name of each axis; the identity unless a mesh is given."""
+"""Places an activation, given the logical name of each axis; the identity without a mesh."""
 
 
 def unconstrained(x: jax.Array, axes: tuple[str | None, ...]) -> jax.Array:

@@ -1,0 +1,1 @@
+"""One paper idea a file, and the assemblies that make captioners of them."""

@@ -1,0 +1,55 @@
+"""Training-time augmentation as keyed pure functions, row-local and independent of the mesh.
+
+Draws have one value per row of the global batch, so the same key gives the same augmentation on
+any sharding. Clips of a pair are given the same key: what is masked or shifted in one is masked or
+shifted in the other, and the difference between them stays true.
+"""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from adiff_jax.arrays import Waves
+
+
+@dataclass(frozen=True)
+class SpecAugment:
+    """Zero stripes along time and mel (Park et al., 2019, without warping).
+
+    Widths are drawn uniformly from {0 .. width - 1}.
+    """
+
+    time_stripes: int = 2
+    time_width: int = 64  # frames
+    mel_stripes: int = 2
+    mel_width: int = 8  # bins
+
+
+def _stripes(key: jax.Array, rows: int, size: int, count: int, width: int) -> jax.Array:
+    """Mask [rows, size], True inside any of `count` random stripes."""
+    key_width, key_start = jax.random.split(key)
+    widths = jax.random.randint(key_width, (rows, count), 0, max(1, min(width, size)))
+    starts = jax.random.uniform(key_start, (rows, count)) * (size - widths)
+    starts = jnp.floor(starts).astype(jnp.int32)
+    index = jnp.arange(size)
+    inside = (index >= starts[..., None]) & (index < (starts + widths)[..., None])
+    return inside.any(axis=1)
+
+
+def spec_augment(
+    key: jax.Array, config: SpecAugment, features: Float[Array, "b f m"]
+) -> Float[Array, "b f m"]:
+    """Zero random time and mel stripes of normalised `features`."""
+    key_time, key_mel = jax.random.split(key)
+    rows, frames, mels = features.shape
+    time = _stripes(key_time, rows, frames, config.time_stripes, config.time_width)
+    mel = _stripes(key_mel, rows, mels, config.mel_stripes, config.mel_width)
+    return jnp.where(time[:, :, None] | mel[:, None, :], 0.0, features)
+
+
+def time_shift(key: jax.Array, most: int, audio: Waves) -> Waves:
+    """Roll every clip by its own number of samples, uniform in {-most .. most}."""
+    shifts = jax.random.randint(key, (audio.shape[0],), -most, most + 1)
+    return jax.vmap(jnp.roll)(audio, shifts)

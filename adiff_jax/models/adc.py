@@ -1,0 +1,203 @@
+"""ADC-SDD: two clips in, the sentence that turns one into the other out.
+
+Takeuchi et al., DCASE 2023 (arXiv 2308.11923): a shared encoder, a shared projection, the
+difference encoder over both clips, a text decoder that reads its output Z. SDD is a training loss
+beside it. Two additions of ours, both off by default: the log-mel difference as the encoder's
+second input channel, and difference tokens, pooled differences appended to the decoder's memory.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax import struct
+from jaxtyping import Array, Float
+
+from adiff_jax.arrays import Batch, Constrain, FrameMask, Frames, NextLogits, Output, unconstrained
+from adiff_jax.audio.frontends import frame_lengths
+from adiff_jax.models.build import Encoder, build_encoder
+from adiff_jax.models.byola import StridedByolA
+from adiff_jax.models.cac import DifferenceEncoder, DifferenceTransformer, split_clips
+from adiff_jax.models.features import Augment, as_channels, clip_features
+from adiff_jax.models.sdd import ClipPooling, Disentanglement
+from adiff_jax.models.text_decoder import DecoderCache, TextDecoder, TextDecoderModule
+from adiff_jax.nn.recurrent import masked_max, masked_mean
+
+
+@dataclass(frozen=True)
+class Adc:
+    """The assembly. `vocab_size` is a cap: the tokenizer may have fewer words, not more."""
+
+    encoder: Encoder = StridedByolA()
+    comparison: DifferenceEncoder = DifferenceEncoder()
+    sdd: Disentanglement = Disentanglement()
+    decoder: TextDecoder = TextDecoder()
+    vocab_size: int = 256
+    augment: Augment = Augment()
+    freeze_encoder: bool = False  # evaluation mode, batch statistics included
+    difference_channel: bool = False  # log-mel of clip 2 minus clip 1 as second input channel
+    difference_tokens: int = 0  # pooled difference vectors appended to the memory
+    compute: Literal["float32", "bfloat16"] = "float32"
+
+    def __post_init__(self) -> None:
+        if self.comparison.width != self.decoder.width:
+            raise ValueError(
+                f"comparison.width ({self.comparison.width}) and decoder.width "
+                f"({self.decoder.width}) differ: the decoder reads the comparison's output"
+            )
+
+
+@struct.dataclass
+class AdcConditioning:
+    """What the decoder reads: memory [b s d] and its mask [b s]."""
+
+    memory: jax.Array
+    memory_mask: jax.Array
+
+
+class AdcModel(nn.Module):
+    """A `Captioner` over pairs; see `adiff_jax.protocol`."""
+
+    config: Adc
+    constrain: Constrain = unconstrained
+
+    def setup(self) -> None:
+        config = self.config
+        dtype = jnp.dtype(config.compute)
+        self.encoder = build_encoder(config.encoder, dtype)
+        self.projection = nn.Dense(
+            config.comparison.width, dtype=dtype, kernel_init=nn.initializers.xavier_uniform()
+        )
+        self.comparison = DifferenceTransformer(config.comparison, dtype)
+        self.decoder = TextDecoderModule(config.decoder, config.vocab_size, dtype)
+        if config.sdd.stage != "off":
+            self.pooling = ClipPooling(config.sdd)
+        if config.difference_tokens:
+            self.difference = DifferenceTokens(
+                config.difference_tokens, config.comparison.width, dtype
+            )
+
+    def clip_frames(self, batch: Batch, train: bool) -> tuple[Frames, Frames, FrameMask, FrameMask]:
+        """Encoder output of both clips [b t d] with masks, from audio or from cached features."""
+        if batch.features_1 is not None:
+            index = jnp.arange(batch.features_1.shape[1])[None]
+            return (
+                batch.features_1,
+                batch.features_2,
+                index < batch.length_1[:, None],
+                index < batch.length_2[:, None],
+            )
+        config = self.config
+        key = self.make_rng("augment") if train else None
+        maps_1 = [clip_features(config.encoder, config.augment, batch.audio_1, key)]
+        maps_2 = [clip_features(config.encoder, config.augment, batch.audio_2, key)]
+        if config.difference_channel:
+            difference = maps_2[0] - maps_1[0]
+            maps_1.append(difference)
+            maps_2.append(difference)
+        channels = config.encoder.channels
+        # Clips are interleaved, so that merging them into the batch axis moves no row to another
+        # device.
+        both = jnp.stack([as_channels(maps_1, channels), as_channels(maps_2, channels)], axis=1)
+        both = both.reshape(-1, *both.shape[2:])
+        lengths = jnp.stack([batch.length_1, batch.length_2], axis=1).reshape(-1)
+        frames, mask = self.encoder(
+            both,
+            frame_lengths(config.encoder.frontend, lengths),
+            train and not config.freeze_encoder,
+        )
+        if config.freeze_encoder:
+            frames = jax.lax.stop_gradient(frames)
+        frames = frames.reshape(-1, 2, *frames.shape[1:])
+        mask = mask.reshape(-1, 2, mask.shape[1])
+        return frames[:, 0], frames[:, 1], mask[:, 0], mask[:, 1]
+
+    def compare(
+        self, batch: Batch, train: bool
+    ) -> tuple[AdcConditioning, tuple[Frames, Frames, FrameMask, FrameMask]]:
+        """Conditioning of the decoder, and the projected frames [b t d] it was made from."""
+        frames_1, frames_2, mask_1, mask_2 = self.clip_frames(batch, train)
+        x, y = self.projection(frames_1), self.projection(frames_2)
+        z = self.comparison(x, y, mask_1, mask_2, train)
+        memory_mask = jnp.concatenate([mask_1, mask_2], axis=1)
+        if self.config.difference_tokens:
+            tokens = self.difference(x, y, mask_1, mask_2)
+            z = jnp.concatenate([z, tokens], axis=1)
+            present = (mask_1.any(axis=1) & mask_2.any(axis=1))[:, None]
+            present = jnp.broadcast_to(present, tokens.shape[:2])
+            memory_mask = jnp.concatenate([memory_mask, present], axis=1)
+        z = self.constrain(z, ("batch", None, None))
+        return AdcConditioning(z, memory_mask), (x, y, mask_1, mask_2)
+
+    def encode(self, batch: Batch, train: bool = False) -> AdcConditioning:
+        """Both clips -> the decoder's memory."""
+        return self.compare(batch, train)[0]
+
+    def __call__(self, batch: Batch, train: bool = False) -> Output:
+        """Teacher forcing; `aux["sdd"]` holds `ClipEmbeddings` when SDD is on."""
+        conditioning, projected = self.compare(batch, train)
+        logits = self.decoder(conditioning.memory, conditioning.memory_mask, batch.tokens, train)
+        aux = {}
+        if self.config.sdd.stage != "off":
+            aux["sdd"] = self._pooled(conditioning.memory, projected, train)
+        return Output(self.constrain(logits, ("batch", None, "vocabulary")), aux)
+
+    def _pooled(
+        self,
+        memory: jax.Array,
+        projected: tuple[Frames, Frames, FrameMask, FrameMask],
+        train: bool,
+    ) -> object:
+        x, y, mask_1, mask_2 = projected
+        if self.config.sdd.stage == "late":
+            if self.config.sdd.segments:
+                z = memory[:, : x.shape[1] + y.shape[1]]
+            else:
+                z = self.comparison(x, y, mask_1, mask_2, train, segments=False)
+            x, y = split_clips(z, x.shape[1])
+        return self.pooling(x, y, mask_1, mask_2)
+
+    def prefill(
+        self, conditioning: AdcConditioning, capacity: int
+    ) -> tuple[NextLogits, DecoderCache]:
+        """Logits of the first word and the decoder's cache."""
+        return self.decoder.prefill(conditioning.memory, conditioning.memory_mask, capacity)
+
+    def extend(self, cache: DecoderCache, token: jax.Array) -> tuple[NextLogits, DecoderCache]:
+        """Append one word to every row."""
+        return self.decoder.extend(cache, token)
+
+
+class DifferenceTokens(nn.Module):
+    """Pooled differences between the clips as `count` extra memory vectors [b count d].
+
+    relu(±(y - x)) averaged over time sees what came and went where the rest stayed in place; the
+    differences of each clip's own mean and maximum do not depend on when things happen.
+    """
+
+    count: int
+    width: int
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(
+        self, x: Frames, y: Frames, x_mask: FrameMask, y_mask: FrameMask
+    ) -> Float[Array, "b count d"]:
+        both = x_mask & y_mask
+        pooled = [
+            masked_mean(nn.relu(y - x), both),
+            masked_mean(nn.relu(x - y), both),
+            masked_mean(y, y_mask) - masked_mean(x, x_mask),
+            masked_max(y, y_mask) - masked_max(x, x_mask),
+            masked_max(x, x_mask),
+            masked_max(y, y_mask),
+        ]
+        pooled = nn.LayerNorm(epsilon=1e-5, dtype=self.dtype, name="norm_in")(
+            jnp.concatenate(pooled, axis=-1)
+        )
+        hidden = nn.relu(nn.Dense(2 * self.width, dtype=self.dtype, name="expand")(pooled))
+        tokens = nn.Dense(self.count * self.width, dtype=self.dtype, name="tokens")(hidden)
+        tokens = tokens.reshape(x.shape[0], self.count, self.width)
+        return nn.LayerNorm(epsilon=1e-5, dtype=self.dtype, name="norm_out")(tokens)

@@ -1,0 +1,20 @@
+"""From configurations to modules: the one place that matches on their types."""
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from adiff_jax.models.byola import ByolA, ByolA2, ByolAEncoder, StridedByolA
+
+Encoder = ByolA | ByolA2 | StridedByolA
+"""Any encoder of the house.
+
+Its configuration names the frontend, normalisation (`mean`, `std`), input `channels`, `stride` and
+`output_width`; its module maps (features [b f m c], lengths [b], train) -> (frames [b t d], mask).
+"""
+
+
+def build_encoder(config: Encoder, dtype: jnp.dtype) -> nn.Module:
+    """The module of an encoder configuration."""
+    match config:
+        case ByolA() | ByolA2() | StridedByolA():
+            return ByolAEncoder(config, dtype)
