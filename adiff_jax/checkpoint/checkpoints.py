@@ -1,0 +1,263 @@
+"""Checkpoints of a run: saved in the background, atomically; read back onto any mesh.
+
+One directory a step, `<directory>/<step>`, holds two items: `state`, the train state leaf by leaf,
+and `step`, the step with the evaluation scores reached there. The newest ones and the best one
+stay. A save that fails is reported and training goes on; a checkpoint that cannot be read is set
+aside, loudly, in favour of the one before it.
+"""
+
+import math
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from etils import epath
+from jax.experimental import multihost_utils
+from orbax.checkpoint.checkpoint_managers import PreservationPolicy
+
+
+class CheckpointError(RuntimeError):
+    """No checkpoint that serves; the message says which were tried, and the way out."""
+
+
+@dataclass(frozen=True)
+class Keep:
+    """Which checkpoints stay: the `last` newest and, with a `best_metric`, the best of all."""
+
+    last: int = 2
+    best_metric: str = ""
+    best_mode: Literal["max", "min"] = "max"
+
+
+class _KeepLastAndBest(PreservationPolicy):
+    """Orbax asks this after every save. (Its own best-of policy cannot open a directory in which
+    one file of scores is broken.)"""
+
+    def __init__(self, last: int, best: Callable[[Sequence[int]], int | None]) -> None:
+        self._last, self._best = last, best
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        del context
+        steps = [checkpoint.step for checkpoint in checkpoints]
+        stay = {*steps[-self._last :], self._best(steps)}
+        return [step in stay for step in steps]
+
+
+def _print_failure(step: int, error: Exception) -> None:
+    print(f"checkpoint of step {step} not saved: {error}", file=sys.stderr, flush=True)
+
+
+class Checkpoints:
+    """The checkpoints below one directory. Every process of a run makes and calls it alike.
+
+    `on_failure(step, error)` is told of saves that failed, at the latest by the next call.
+    """
+
+    def __init__(
+        self,
+        directory: epath.PathLike,
+        keep: Keep = Keep(),  # noqa: B008 (frozen)
+        on_failure: Callable[[int, Exception], None] = _print_failure,
+        read_only: bool = False,
+    ) -> None:
+        self._directory = epath.Path(directory).resolve()
+        self._keep, self._on_failure, self._read_only = keep, on_failure, read_only
+        self._scores: dict[int, float] = {}
+        self._opened: ocp.CheckpointManager | None = None
+        self._saving: int | None = None
+
+    def _manager(self) -> ocp.CheckpointManager:
+        if self._opened is None:
+            options = ocp.CheckpointManagerOptions(
+                create=not self._read_only,
+                read_only=self._read_only,
+                cleanup_tmp_directories=not self._read_only,
+                preservation_policy=_KeepLastAndBest(self._keep.last, self._best),
+            )
+            handlers = {"state": ocp.PyTreeCheckpointHandler(), "step": ocp.JsonCheckpointHandler()}
+            self._opened = ocp.CheckpointManager(
+                self._directory, options=options, item_handlers=handlers
+            )
+            self._scores = self._read_scores(self._opened)
+        return self._opened
+
+    def _read_scores(self, manager: ocp.CheckpointManager) -> dict[int, float]:
+        scores = {}
+        for step in manager.all_steps():
+            try:
+                item = manager.restore(step, args=ocp.args.Composite(step=ocp.args.JsonRestore()))
+                scores.update(self._score(step, item["step"]["metrics"]))
+            except Exception as error:  # of any kind: a broken file; the step counts as unscored
+                print(f"checkpoint {step}: no scores ({error})", file=sys.stderr, flush=True)
+        return scores
+
+    def _score(self, step: int, metrics: Mapping[str, float] | None) -> dict[int, float]:
+        value = (metrics or {}).get(self._keep.best_metric, math.nan)
+        return {} if math.isnan(value) else {step: value}
+
+    def _best(self, steps: Sequence[int]) -> int | None:
+        """The step with the best score among `steps`, the earliest of equals; None without."""
+        scored = [step for step in steps if step in self._scores]
+        choose = max if self._keep.best_mode == "max" else min
+        return choose(scored, key=lambda step: self._scores[step], default=None)
+
+    def steps(self) -> list[int]:
+        """Steps with a finished checkpoint, oldest first."""
+        return sorted(self._manager().all_steps()) if self._directory.exists() else []
+
+    def latest_step(self) -> int | None:
+        """The newest finished checkpoint."""
+        return max(self.steps(), default=None)
+
+    def best_step(self) -> int | None:
+        """The checkpoint with the best `keep.best_metric`; None when none has that score."""
+        return self._best(self.steps())
+
+    def save(self, step: int, state: Any, metrics: Mapping[str, float] | None = None) -> None:
+        """Copy `state` off the devices and write it in the background; a step is saved once.
+
+        `metrics` are the evaluation scores of this step, if it was evaluated.
+        """
+        self.wait()
+        try:
+            manager = self._manager()
+            if step in manager.all_steps():
+                return
+            self._scores.update(self._score(step, metrics))
+            manager.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.PyTreeSave(state),
+                    step=ocp.args.JsonSave({"step": step, "metrics": dict(metrics or {})}),
+                ),
+                force=True,
+            )
+            self._saving = step
+        except Exception as error:  # of any kind: a full disk must not end the training
+            self._fail(step, error)
+
+    def wait(self) -> None:
+        """Until the save under way is on disk, or has been reported as failed."""
+        if self._saving is not None:
+            step, self._saving = self._saving, None
+            try:
+                self._manager().wait_until_finished()
+            except Exception as error:  # of any kind, raised in the background thread
+                self._fail(step, error)
+
+    def _fail(self, step: int, error: Exception) -> None:
+        self._opened = None  # the next call opens afresh, free of this error's traces
+        self._scores.pop(step, None)
+        self._on_failure(step, error)
+
+    def close(self) -> None:
+        """Finish the save under way and release the directory."""
+        self.wait()
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
+
+    def restore(self, abstract_state: Any) -> tuple[int, Any] | None:
+        """(step, state) of the newest readable checkpoint; None when there never was one.
+
+        `abstract_state` holds a ShapeDtypeStruct with a sharding for every leaf; the checkpoint
+        may have been written on another mesh. Raises CheckpointError when a checkpoint belongs to
+        another model, or when there are checkpoints and none can be read.
+        """
+        failures = []
+        for step in reversed(self.steps()):
+            try:
+                saved = _leaves(self._manager().item_metadata(step)["state"].tree)
+            except Exception as error:  # of any kind: tensorstore, JSON, missing files
+                failures.append(self._set_aside(step, error))
+                continue
+            _check_same(saved, _leaves(abstract_state), str(self._directory / str(step)))
+            try:
+                return step, self._restore_state(
+                    step, abstract_state, ocp.checkpoint_utils.construct_restore_args
+                )
+            except Exception as error:  # of any kind, as above
+                failures.append(self._set_aside(step, error))
+        if failures:
+            raise CheckpointError(
+                "no checkpoint can be read:\n  " + "\n  ".join(failures) + f"\nRemove "
+                f"{self._directory} to begin again, or bring back a copy of it"
+            )
+        return None
+
+    def restore_variables(self, step: int | None = None) -> dict[str, Any]:
+        """{"params", "batch_stats"} of a step (default: newest) as numpy arrays, for use.
+
+        "params" are the averaged ones where the run kept an average. The optimizer is not read.
+        Raises CheckpointError naming the steps that there are when `step` is not among them.
+        """
+        steps = self.steps()
+        if not steps or (step is not None and step not in steps):
+            raise CheckpointError(
+                f"{self._directory} holds no checkpoint{f' {step}' if step else ''}; "
+                f"steps there: {steps or 'none'}"
+            )
+        step = steps[-1] if step is None else step
+        try:
+            tree = self._manager().item_metadata(step)["state"].tree
+            name = "params" if tree.get("ema") is None else "ema"
+            wanted = {key: tree[key] for key in (name, "batch_stats") if tree.get(key) is not None}
+            found = self._restore_state(step, wanted, _as_numpy, partial_restore=True)
+        except Exception as error:  # of any kind: tensorstore, JSON, missing files
+            raise CheckpointError(
+                f"checkpoint {self._directory / str(step)} cannot be read ({error}); "
+                f"steps there: {steps}"
+            ) from error
+        return {"params": found[name], "batch_stats": found.get("batch_stats", {})}
+
+    def _restore_state(self, step: int, item: Any, restore_args: Callable, **options: Any) -> Any:
+        args = ocp.args.PyTreeRestore(item, restore_args=restore_args(item), **options)
+        return self._manager().restore(step, args=ocp.args.Composite(state=args))["state"]
+
+    def _set_aside(self, step: int, error: Exception) -> str:
+        aside = self._directory / f"unreadable-{step}"
+        if jax.process_index() == 0:
+            if aside.exists():
+                aside.rmtree()
+            (self._directory / str(step)).rename(aside)
+        multihost_utils.sync_global_devices(f"set aside checkpoint {step}")
+        self._manager().reload()
+        self._scores.pop(step, None)
+        message = f"checkpoint {step} cannot be read and is now {aside} ({_first_line(error)})"
+        print(f"WARNING: {message}", file=sys.stderr, flush=True)
+        return message
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:300]
+
+
+def _as_numpy(item: Any) -> Any:
+    return jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), item)
+
+
+def _leaves(tree: Any) -> dict[str, str]:
+    """Path -> "float32 (8, 4)" of every leaf."""
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): f"{leaf.dtype} {leaf.shape}"
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
+
+
+def _check_same(saved: Mapping[str, str], wanted: Mapping[str, str], where: str) -> None:
+    """Raise CheckpointError with every leaf that is only on one side, or of another shape."""
+    differences = [
+        f"{path}: {saved.get(path, 'not')} in the checkpoint, {wanted.get(path, 'not')} in the run"
+        for path in sorted({*saved, *wanted})
+        if saved.get(path) != wanted.get(path)
+    ]
+    if differences:
+        raise CheckpointError(
+            f"{where} belongs to another model or optimizer:\n  "
+            + "\n  ".join(differences)
+            + "\nUse the configuration that wrote it, or another run directory"
+        )

@@ -1,0 +1,171 @@
+"""The run directory: where each thing of a run lies, and which experiment owns it.
+
+    checkpoints/      one directory a step
+    experiment.json   the resolved configuration, written once
+    environment.json  versions and devices of the latest start
+    tokenizer.json
+    metrics.jsonl     what training logged, one object a line
+    tensorboard/
+    predictions/      one JSON object a line, one file a split
+    metrics.json      scores of the latest evaluation
+
+The path may be local or `gs://`. The configuration is opaque here: any JSON object.
+"""
+
+import importlib.metadata
+import json
+import os
+import platform
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+from etils import epath
+
+PACKAGES = ("adiff_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+
+
+class RunDirectoryError(RuntimeError):
+    """The directory belongs to another experiment, or is no run directory."""
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """Names of everything in one run's directory. Making one touches no file."""
+
+    path: epath.Path
+
+    @classmethod
+    def at(cls, path: epath.PathLike) -> "RunDirectory":
+        """The run directory at a path given as a string or a path."""
+        return cls(epath.Path(path).expanduser().resolve())
+
+    @property
+    def checkpoints(self) -> epath.Path:
+        """Directory of the checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def experiment(self) -> epath.Path:
+        """The resolved configuration, JSON."""
+        return self.path / "experiment.json"
+
+    @property
+    def environment(self) -> epath.Path:
+        """Versions and devices, JSON."""
+        return self.path / "environment.json"
+
+    @property
+    def tokenizer(self) -> epath.Path:
+        """The tokenizer, JSON."""
+        return self.path / "tokenizer.json"
+
+    @property
+    def metrics_log(self) -> epath.Path:
+        """What training logged, one JSON object a line."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def tensorboard(self) -> epath.Path:
+        """Directory of TensorBoard's event files."""
+        return self.path / "tensorboard"
+
+    @property
+    def predictions(self) -> epath.Path:
+        """Directory of generated sentences."""
+        return self.path / "predictions"
+
+    @property
+    def metrics(self) -> epath.Path:
+        """Scores of the latest evaluation, JSON."""
+        return self.path / "metrics.json"
+
+    def claim(self, experiment_json: str, may_change: tuple[str, ...] = ()) -> None:
+        """Make the directory this experiment's, or check that it is; write environment.json.
+
+        `may_change` names fields ("mesh", "data.workers") in which a resumed run may differ from
+        the stored configuration, because they change no result; the stored one is then renewed.
+        Raises RunDirectoryError with every other field that differs. Only process 0 writes.
+        """
+        ours = json.loads(experiment_json)
+        if self.experiment.exists():
+            theirs = json.loads(self.read_experiment())
+            differences = [
+                line for field, line in _differences(theirs, ours) if not _below(field, may_change)
+            ]
+            if differences:
+                raise RunDirectoryError(
+                    f"{self.path} holds another experiment:\n  "
+                    + "\n  ".join(differences)
+                    + "\nChoose another directory, undo these changes to resume, or remove it"
+                )
+        elif self.checkpoints.exists() or self.metrics_log.exists():
+            raise RunDirectoryError(
+                f"{self.path} holds checkpoints or logs but no experiment.json; it is not known "
+                "whose they are: choose another directory, or remove it"
+            )
+        if jax.process_index() == 0:
+            self.path.mkdir(parents=True, exist_ok=True)
+            _write(self.experiment, json.dumps(ours, indent=2))
+            _write(self.environment, json.dumps(environment(), indent=2))
+
+    def read_experiment(self) -> str:
+        """The stored configuration as JSON text. Raises RunDirectoryError without a valid one."""
+        if not self.experiment.exists():
+            raise RunDirectoryError(f"{self.path} is no run directory: it has no experiment.json")
+        text = self.experiment.read_text()
+        try:
+            json.loads(text)
+        except json.JSONDecodeError as error:
+            raise RunDirectoryError(f"{self.experiment} is damaged: {error}") from error
+        return text
+
+
+def environment() -> dict[str, Any]:
+    """Versions of what computes, and the devices it computes on."""
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpus": os.cpu_count(),
+        "versions": versions,
+        "devices": {"kind": jax.devices()[0].device_kind, "count": jax.device_count()},
+        "processes": jax.process_count(),
+    }
+
+
+def _write(path: epath.Path, text: str) -> None:
+    """Whole or not at all."""
+    beside = path.parent / f".{path.name}.partial"
+    beside.write_text(text + "\n")
+    beside.replace(path)
+
+
+def _flat(value: Any, field: str = "") -> dict[str, Any]:
+    if isinstance(value, dict) and value:
+        nested = [_flat(v, f"{field}.{k}" if field else k) for k, v in value.items()]
+        return {key: leaf for part in nested for key, leaf in part.items()}
+    return {field: value}
+
+
+def _differences(theirs: Any, ours: Any) -> list[tuple[str, str]]:
+    """(field, "field: stored -> given") of every field that differs."""
+    old, new = _flat(theirs), _flat(ours)
+
+    def shown(side: dict[str, Any], field: str) -> str:
+        return json.dumps(side[field]) if field in side else "(absent)"
+
+    return [
+        (field, f"{field}: {shown(old, field)} in the directory, {shown(new, field)} given")
+        for field in dict.fromkeys([*old, *new])
+        if shown(old, field) != shown(new, field)
+    ]
+
+
+def _below(field: str, prefixes: tuple[str, ...]) -> bool:
+    return any(field == prefix or field.startswith(prefix + ".") for prefix in prefixes)

@@ -1,0 +1,69 @@
+"""A run directory belongs to one experiment, and says so readably."""
+
+import json
+from pathlib import Path
+
+import jax
+import pytest
+
+from adiff_jax.checkpoint.run_directory import RunDirectory, RunDirectoryError
+
+EXPERIMENT = json.dumps({"model": {"width": 128, "layers": [1, 2]}, "mesh": {"data": 8}, "seed": 1})
+
+
+def changed(**fields: object) -> str:
+    return json.dumps(json.loads(EXPERIMENT) | fields)
+
+
+def test_a_claimed_directory_holds_the_experiment_and_its_environment(tmp_path: Path) -> None:
+    run = RunDirectory.at(tmp_path / "a" / "run")
+    run.claim(EXPERIMENT)
+    assert json.loads(run.read_experiment()) == json.loads(EXPERIMENT)
+    environment = json.loads(run.environment.read_text())
+    assert environment["versions"]["jax"] == jax.__version__
+    assert environment["devices"]["count"] == jax.device_count()
+
+
+def test_the_same_experiment_may_claim_again_in_any_order_of_fields(tmp_path: Path) -> None:
+    run = RunDirectory.at(tmp_path)
+    run.claim(EXPERIMENT)
+    run.claim(json.dumps(dict(reversed(json.loads(EXPERIMENT).items()))))
+
+
+def test_another_experiment_is_refused_with_every_field_that_differs(tmp_path: Path) -> None:
+    run = RunDirectory.at(tmp_path)
+    run.claim(EXPERIMENT)
+    other = changed(model={"width": 256, "layers": [1, 2]}, extra=True)
+    with pytest.raises(RunDirectoryError) as error:
+        run.claim(other)
+    message = str(error.value)
+    assert "model.width: 128 in the directory, 256 given" in message
+    assert "extra: (absent) in the directory, true given" in message
+    assert "layers" not in message and "seed" not in message
+    assert "Choose another directory" in message
+    assert json.loads(run.read_experiment()) == json.loads(EXPERIMENT)
+
+
+def test_fields_that_change_no_result_may_change_and_are_renewed(tmp_path: Path) -> None:
+    run = RunDirectory.at(tmp_path)
+    run.claim(EXPERIMENT)
+    run.claim(changed(mesh={"data": 4}), may_change=("mesh",))
+    assert json.loads(run.read_experiment())["mesh"] == {"data": 4}
+    with pytest.raises(RunDirectoryError, match="seed: 1 in the directory, 2 given"):
+        run.claim(changed(mesh={"data": 2}, seed=2), may_change=("mesh",))
+
+
+def test_checkpoints_of_nobody_are_not_taken_over(tmp_path: Path) -> None:
+    run = RunDirectory.at(tmp_path)
+    run.checkpoints.mkdir()
+    with pytest.raises(RunDirectoryError, match="no experiment.json"):
+        run.claim(EXPERIMENT)
+
+
+def test_a_damaged_or_missing_experiment_names_the_file(tmp_path: Path) -> None:
+    run = RunDirectory.at(tmp_path)
+    with pytest.raises(RunDirectoryError, match="is no run directory"):
+        run.read_experiment()
+    run.experiment.write_text(EXPERIMENT[:20])
+    with pytest.raises(RunDirectoryError, match="experiment.json is damaged"):
+        run.claim(EXPERIMENT)
