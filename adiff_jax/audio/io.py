@@ -81,7 +81,8 @@ def check_wave(wave: np.ndarray, name: str) -> None:
     if not np.isfinite(wave).all():
         broken = int(np.count_nonzero(~np.isfinite(wave)))
         raise AudioError(
-            f"{name} holds {broken} samples of {len(wave)} that are NaN or infinite; export it again"
+            f"{name} holds {broken} samples of {len(wave)} that are NaN or infinite; "
+            "export it again"
         )
     if np.abs(wave).max() < SILENCE:
         raise AudioError(f"{name} is silent throughout; record or export it again, or leave it out")

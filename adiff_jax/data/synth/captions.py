@@ -200,10 +200,7 @@ def captions(
     edits: Sequence[Edit], rng: np.random.Generator, templates: Templates = "train"
 ) -> tuple[str, ...]:
     """Five different sentences that say `edits` (one or two of them), in the order given."""
-    return tuple(
-        _sentence(edits, [int(c) for c in choice], templates)
-        for choice in _choices(edits, rng, templates)
-    )
+    return tuple(_sentence(edits, choice, templates) for choice in _choices(edits, rng, templates))
 
 
 def corpus(
@@ -261,8 +258,8 @@ def _choices(
         raise ValueError(f"a program has one or two edits, not {len(edits)}")
     orders = [rng.permutation(len(_CLAUSES[templates][edit.operation])) for edit in edits]
     for i in range(PARAPHRASES):  # never the same clause twice in a position
-        joiner = rng.integers(len(JOINERS[templates])) if len(edits) == 2 else 0
-        yield (joiner, *(order[i] for order in orders))
+        joiner = int(rng.integers(len(JOINERS[templates]))) if len(edits) == 2 else 0
+        yield (joiner, *(int(order[i]) for order in orders))
 
 
 def _sentence(edits: Sequence[Edit], choice: Sequence[int], templates: Templates) -> str:

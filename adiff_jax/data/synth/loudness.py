@@ -18,7 +18,7 @@ _RELATIVE_GATE = -10.0
 
 
 def hop_edges(samples: int, rate: int) -> np.ndarray:
-    """Sample positions [hops + 1] of the 10 ms grid on a recording; a last partial hop is dropped."""
+    """Sample positions [hops + 1] of a recording's 10 ms grid; a last partial hop is dropped."""
     hops = samples * HOPS_PER_SECOND // rate
     return (np.arange(hops + 1) * rate) // HOPS_PER_SECOND
 

@@ -64,11 +64,13 @@ class Scene:
 
     def labels(self) -> tuple[str, ...]:
         """Every class heard, backgrounds included, sorted and without repetition."""
-        return tuple(sorted({part.label for part in (*self.background, *self.events)}))
+        background = {layer.label for layer in self.background}
+        return tuple(sorted(background | {event.label for event in self.events}))
 
     def recordings(self) -> tuple[str, ...]:
         """Names of the recordings heard, sorted and without repetition."""
-        return tuple(sorted({part.recording for part in (*self.background, *self.events)}))
+        background = {layer.recording for layer in self.background}
+        return tuple(sorted(background | {event.recording for event in self.events}))
 
     def to_json(self) -> str:
         """One line with sorted keys: the description that hashes are taken of."""
