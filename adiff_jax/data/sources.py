@@ -1,24 +1,21 @@
 """Sources of examples that are made when asked for, and `open_source`, which opens any of them.
 
-A pair is a function of (seed, split, index): nothing but the configuration needs storing, and
-every process makes the same example. References and edits come from the scenes, without audio.
+An example is a function of (seed, split, index): nothing but the configuration needs storing, and
+every process makes the same one. References and edits come from the scenes, without audio.
 """
 
-import hashlib
-import json
-import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-import numpy as np
+from etils import epath
 
-from adiff_jax.data.schema import Example, Source, Truth
-from adiff_jax.data.synth.captions import captions, corpus
-from adiff_jax.data.synth.edits import PairScenes, Recipe, draw_pair, draw_scene
-from adiff_jax.data.synth.library import Folder, Library, Procedural, open_library
-from adiff_jax.data.synth.render import render, render_pair, within_range
-from adiff_jax.data.synth.scenes import Scene
+from adiff_jax.data.schema import Source
+from adiff_jax.data.synth.fixed_sets import FixedSet, read_fixed_set, write_fixed_set
+from adiff_jax.data.synth.library import Folder, Procedural, open_library
+from adiff_jax.data.synth.made import EditedPairs, Mixes, RawPairs
+from adiff_jax.data.synth.recipe import Recipe
+from adiff_jax.data.synth.scenes import description_hash
 
 Recordings = Procedural | Folder
 
@@ -39,6 +36,32 @@ class SynthPairs:
 
 
 @dataclass(frozen=True)
+class NaturalPairs:
+    """Pairs of two recordings as they are, no mixing, in turn of one class and of two.
+
+    The truth is what the labels say: two recordings of one class are "none", of two classes a
+    replacement of the one by the other.
+    """
+
+    recordings: Recordings = field(default_factory=Folder)
+    split: str = "natural"
+    size: int = 1200
+    seed: int = 0
+    rate: int = 16_000
+    templates: Literal["train", "test"] = "test"
+
+
+@dataclass(frozen=True)
+class RecipeFile:
+    """A fixed test set, read from a recipe file. `folder` holds the recordings it was drawn from;
+    other recordings give other scenes, which is an error."""
+
+    path: str
+    folder: str = "esc10"
+    rate: int = 16_000
+
+
+@dataclass(frozen=True)
 class LabelledMixes:
     """Single clips labelled with every class heard, backgrounds included, to train a tagger."""
 
@@ -50,130 +73,83 @@ class LabelledMixes:
     rate: int = 16_000
 
 
-SourceConfig = SynthPairs | LabelledMixes
+SourceConfig = SynthPairs | NaturalPairs | RecipeFile | LabelledMixes
 
 
 def open_source(config: SourceConfig) -> Source:
     """The source that `config` describes; ValueError names the field or folder that is wrong."""
     match config:
         case SynthPairs():
-            return PairSource(config)
+            return _edited(config, config.split)
+        case NaturalPairs():
+            return _natural(config)
         case LabelledMixes():
-            return MixSource(config)
+            library = open_library(config.recordings, config.rate)
+            return Mixes(library, config.recipe, config.split, config.size, config.seed)
+        case RecipeFile():
+            fixed = read_fixed_set(config.path)
+            source = open_fixed_set(fixed, config.folder, config.rate)
+            _check(fixed, source, config)
+            return source
         case _:
             raise TypeError(f"{type(config).__name__} is no source of examples")
 
 
-def generator(seed: int, split: str, index: int) -> np.random.Generator:
-    """The random generator of example `index`: the same on every machine."""
-    return np.random.default_rng([seed, zlib.crc32(split.encode()), index])
-
-
-class PairSource:
-    """The pairs of a `SynthPairs`."""
-
-    def __init__(self, config: SynthPairs) -> None:
-        self.config = config
-        self.library = open_library(config.recordings, config.rate)
-
-    def __len__(self) -> int:
-        return self.config.size
-
-    def __getitem__(self, index: int) -> Example:
-        scenes = self.scenes(index)
-        truth = self._truth(index, scenes)
-        return Example(
-            id=truth.id,
-            waves=render_pair(scenes.first, scenes.second, self.library),
-            rate=self.config.rate,
-            captions=truth.references,
-            edits=truth.edits,
-            scene=scene_content(scenes),
-            recordings=truth.recordings,
-            tier=self.config.tier,
+def open_fixed_set(fixed: FixedSet, folder: str, rate: int) -> EditedPairs | RawPairs:
+    """The pairs of `fixed` over the recordings in `folder`, whatever its hash says."""
+    recordings = Folder(
+        folder, folds=fixed.folds, backgrounds=fixed.backgrounds, subset=fixed.subset
+    )
+    if fixed.kind == "natural":
+        return _natural(
+            NaturalPairs(recordings, fixed.name, fixed.size, fixed.seed, rate, templates="test")
         )
+    pairs = SynthPairs(
+        recordings, fixed.recipe, fixed.stream, fixed.size, fixed.seed, rate, templates="test"
+    )
+    return _edited(pairs, fixed.name)
 
-    def scenes(self, index: int) -> PairScenes:
-        """The two scenes of pair `index` and the program between them."""
-        config = self.config
-        planned = None
-        if config.recipe.balance:
-            operations = config.recipe.weights.drawn()
-            planned = operations[index % len(operations)]
-        return draw_pair(
-            generator(config.seed, config.split, index), config.recipe, self.library, planned
+
+def write_recipe_files(
+    directory: str, sets: Sequence[FixedSet], folder: str, prefix: str
+) -> tuple[str, ...]:
+    """Write each set, with the hash of what it draws from `folder`, to `prefix`NAME.json.
+
+    Returns the paths. The files are what two people must share to score on the same pairs.
+    """
+    epath.Path(directory).mkdir(parents=True, exist_ok=True)
+    paths = []
+    for fixed in sets:
+        source = open_fixed_set(fixed, folder, rate=16_000)  # scenes do not depend on the rate
+        path = str(epath.Path(directory) / f"{prefix}{fixed.name}.json")
+        write_fixed_set(path, replace(fixed, sha256=description_hash(source.descriptions())))
+        paths.append(path)
+    return tuple(paths)
+
+
+def _edited(config: SynthPairs, name: str) -> EditedPairs:
+    return EditedPairs(
+        library=open_library(config.recordings, config.rate),
+        recipe=config.recipe,
+        name=name,
+        stream=config.split,
+        size=config.size,
+        seed=config.seed,
+        templates=config.templates,
+        tier=config.tier,
+    )
+
+
+def _natural(config: NaturalPairs) -> RawPairs:
+    library = open_library(config.recordings, config.rate)
+    return RawPairs(library, config.split, config.size, config.seed, config.templates)
+
+
+def _check(fixed: FixedSet, source: EditedPairs | RawPairs, config: RecipeFile) -> None:
+    drawn = description_hash(source.descriptions())
+    if drawn != fixed.sha256:
+        raise ValueError(
+            f"{config.path} was drawn from other recordings than those in {config.folder}: its "
+            f"scenes have SHA-256 {fixed.sha256[:12]}..., these {drawn[:12]}...; use the "
+            "recordings it was made for, or write a recipe file of your own"
         )
-
-    def truth(self, index: int) -> Truth:
-        return self._truth(index, self.scenes(index))
-
-    def _truth(self, index: int, scenes: PairScenes) -> Truth:
-        words = generator(self.config.seed, f"{self.config.split}/captions", index)
-        return Truth(
-            id=f"{self.config.split}/{index:06d}",
-            references=captions(scenes.edits, words, self.config.templates),
-            edits=scenes.edits,
-            recordings=originals(self.library, scenes),
-            tier=self.config.tier,
-        )
-
-    def texts(self) -> Iterator[str]:
-        return corpus(
-            self.config.recipe.weights.drawn(), self.library.events, self.library.backgrounds
-        )
-
-
-class MixSource:
-    """The clips of a `LabelledMixes`. `classes` is the order of the tagger's outputs."""
-
-    def __init__(self, config: LabelledMixes) -> None:
-        self.config = config
-        self.library = open_library(config.recordings, config.rate)
-        self.classes = self.library.labels
-
-    def __len__(self) -> int:
-        return self.config.size
-
-    def __getitem__(self, index: int) -> Example:
-        scene = self._scene(index)
-        return Example(
-            id=self._id(index),
-            waves=within_range(render(scene, self.library)),
-            rate=self.config.rate,
-            labels=scene.labels(),
-            recordings=self._originals(scene.recordings()),
-        )
-
-    def truth(self, index: int) -> Truth:
-        return Truth(self._id(index), (), None, self._originals(self._scene(index).recordings()))
-
-    def texts(self) -> Iterator[str]:
-        return iter(())
-
-    def _scene(self, index: int) -> Scene:
-        config = self.config
-        return draw_scene(generator(config.seed, config.split, index), config.recipe, self.library)
-
-    def _id(self, index: int) -> str:
-        return f"{self.config.split}/{index:06d}"
-
-    def _originals(self, names: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(sorted({self.library.recording(name).original for name in names}))
-
-
-def originals(library: Library, scenes: PairScenes) -> tuple[str, ...]:
-    """The original recordings heard in either clip, sorted."""
-    names = {*scenes.first.recordings(), *scenes.second.recordings()}
-    return tuple(sorted({library.recording(name).original for name in names}))
-
-
-def scene_content(scenes: PairScenes) -> str:
-    """A hash of the classes heard in each clip: equal for pairs that sound alike in content."""
-    heard = [
-        [
-            sorted({layer.label for layer in scene.background}),
-            sorted(event.label for event in scene.events),
-        ]
-        for scene in (scenes.first, scenes.second)
-    ]
-    return hashlib.sha256(json.dumps(heard).encode()).hexdigest()[:16]
