@@ -7,7 +7,7 @@ The loader yields `dict[str, np.ndarray]` whose keys are fields of `adiff_jax.ar
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -52,6 +52,19 @@ class Edit:
 
 
 @dataclass(frozen=True)
+class Clip:
+    """What is known of one clip besides its samples.
+
+    `captions` describe this clip alone (ADIFF's source captions), `recordings` are the original
+    recordings heard in it.
+    """
+
+    name: str
+    captions: tuple[str, ...] = ()
+    recordings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Example:
     """One pair of clips with its references, or one clip with its labels.
 
@@ -71,6 +84,14 @@ class Example:
     recordings: tuple[str, ...] = ()
     prompt: str = ""
     tier: int = 0
+    clips: tuple[Clip, ...] = ()
+
+    @property
+    def described_clips(self) -> tuple[Clip, ...]:
+        """One `Clip` a wave; where the source names none they are called after the example."""
+        return self.clips or tuple(
+            Clip(f"{self.id}-{number}") for number in range(1, len(self.waves) + 1)
+        )
 
 
 @dataclass(frozen=True)
@@ -85,6 +106,7 @@ class Truth:
     tier: int = 0
 
 
+@runtime_checkable
 class Source(Protocol):
     """Random access to examples. Picklable: data workers receive a copy."""
 
@@ -103,6 +125,7 @@ class Source(Protocol):
         ...
 
 
+@runtime_checkable
 class TextEncoder(Protocol):
     """What transforms need of a tokenizer."""
 

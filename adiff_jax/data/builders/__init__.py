@@ -1,0 +1,1 @@
+"""Writing and reading the two tables, and readers of raw data sets."""

@@ -1,0 +1,169 @@
+"""Reads the `clips` and `pairs` tables that `adiff_jax.data.builders.tables` writes, joining them.
+
+A table directory holds two TFDS datasets in ArrayRecord files, `clips/1.0.0` and `pairs/1.0.0`,
+with the same splits. A pair names its clips by their row in the `clips` of the same split. No
+tensorflow is needed.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from etils import epath
+from tqdm import tqdm
+
+from adiff_jax.audio.io import AudioError, decode_audio
+from adiff_jax.data.schema import Clip, Edit, Example, Truth
+
+VERSION = "1.0.0"
+NO_CLIP = -1
+"""Value of `clip_2` in the rows of examples that hold one clip."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """One split of the tables in directory `path`, local or in a bucket."""
+
+    path: str
+    split: str = "train"
+
+
+@dataclass(frozen=True)
+class _Rows:
+    clips: Sequence[Mapping[str, Any]]
+    pairs: Sequence[Mapping[str, Any]]
+
+
+class TableSource:
+    """The examples of a `Table`, a `Source`. Files are opened at the first read, after pickling.
+
+    Errors: FileNotFoundError where there is no table, ValueError for an unknown split, AudioError
+    for a clip that cannot be decoded.
+    """
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+        self._opened: _Rows | None = None
+
+    def __getstate__(self) -> Table:
+        return self.table
+
+    def __setstate__(self, table: Table) -> None:
+        self.table, self._opened = table, None
+
+    def __len__(self) -> int:
+        return len(self._rows.pairs)
+
+    def __getitem__(self, index: int) -> Example:
+        row = self._rows.pairs[index]
+        clip_rows = [self._rows.clips[int(number)] for number in _clip_numbers(row)]
+        rates = {int(clip["rate"]) for clip in clip_rows}
+        if len(rates) > 1:
+            raise ValueError(f"the clips of {_text(row['id'])} have different rates, {rates}")
+        rate = rates.pop()
+        truth = self.truth(index)
+        return Example(
+            id=truth.id,
+            waves=tuple(
+                decode_audio(clip["flac"], f"{self.table.path}: {_text(clip['name'])}", rate)
+                for clip in clip_rows
+            ),
+            rate=rate,
+            captions=truth.references,
+            edits=truth.edits,
+            labels=_texts(row["labels"]),
+            scene=_text(row["scene"]),
+            recordings=truth.recordings,
+            prompt=truth.prompt,
+            tier=truth.tier,
+            clips=tuple(
+                Clip(_text(clip["name"]), _texts(clip["captions"]), _texts(clip["recordings"]))
+                for clip in clip_rows
+            ),
+        )
+
+    def truth(self, index: int) -> Truth:
+        row = self._rows.pairs[index]
+        return Truth(
+            id=_text(row["id"]),
+            references=_texts(row["references"]),
+            edits=edits_from_json(_text(row["edits"])),
+            recordings=_texts(row["recordings"]),
+            prompt=_text(row["prompt"]),
+            tier=int(row["tier"]),
+        )
+
+    def texts(self) -> Iterator[str]:
+        for row in self._rows.pairs:
+            yield from _texts(row["references"])
+
+    def problems(self, progress: bool = True) -> list[str]:
+        """What is wrong with the stored clips and pairs, one sentence each; reads everything."""
+        found = []
+        for clip in tqdm(self._rows.clips, "verify clips", unit="clip", disable=not progress):
+            name = _text(clip["name"])
+            if hashlib.sha256(clip["flac"]).hexdigest() != _text(clip["sha256"]):
+                found.append(f"{name}: its bytes do not match their SHA-256; build the table again")
+                continue
+            try:
+                decode_audio(clip["flac"], name, int(clip["rate"]))
+            except AudioError as error:
+                found.append(str(error))
+        count = len(self._rows.clips)
+        for row in self._rows.pairs:
+            if any(number >= count for number in _clip_numbers(row)):
+                found.append(f"pair {_text(row['id'])} names a clip beyond the {count} stored")
+        return found
+
+    @property
+    def _rows(self) -> _Rows:
+        if self._opened is None:
+            self._opened = _open(self.table)
+        return self._opened
+
+
+def edits_to_json(edits: tuple[Edit, ...] | None) -> str:
+    """Edits as a JSON list of [operation, event, replacement]; null where they are unknown."""
+    if edits is None:
+        return "null"
+    return json.dumps([[edit.operation, edit.event, edit.replacement] for edit in edits])
+
+
+def edits_from_json(text: str) -> tuple[Edit, ...] | None:
+    """The inverse of `edits_to_json`."""
+    rows = json.loads(text)
+    return None if rows is None else tuple(Edit(*row) for row in rows)
+
+
+def _open(table: Table) -> _Rows:
+    import tensorflow_datasets as tfds  # seconds to import: only those who read tables pay
+
+    sources = {}
+    for name in ("clips", "pairs"):
+        folder = epath.Path(table.path) / name / VERSION
+        if not folder.exists():
+            raise FileNotFoundError(
+                f"no table at {folder}: check the path, or build it with `adiff data build`"
+            )
+        builder = tfds.builder_from_directory(folder)
+        if table.split not in builder.info.splits:
+            raise ValueError(
+                f"{table.path} has no split {table.split!r}; it has {sorted(builder.info.splits)}"
+            )
+        sources[name] = builder.as_data_source(table.split)
+    return _Rows(**sources)
+
+
+def _clip_numbers(row: Mapping[str, Any]) -> list[int]:
+    numbers = (int(row["clip_1"]), int(row["clip_2"]))
+    return [number for number in numbers if number != NO_CLIP]
+
+
+def _text(value: bytes) -> str:
+    return value.decode()
+
+
+def _texts(values: Sequence[bytes]) -> tuple[str, ...]:
+    return tuple(value.decode() for value in values)

@@ -1,0 +1,183 @@
+"""From a source of examples to batches, on grain: read ahead by threads or worker processes.
+
+The row order is that of `adiff_jax.data.order`; the iterators keep no state worth saving, a run
+resumes by asking for `start_step`. Whole batches are made by one thread or worker each, so the
+order depends on neither. Batches are `dict[str, np.ndarray]` with fields of
+`adiff_jax.arrays.Batch` as keys and this process's rows on axis 0.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import cast
+
+import grain
+import numpy as np
+from absl import flags
+
+from adiff_jax.data.order import RowOrder, process_rows, rows_per_process
+from adiff_jax.data.schema import Arrays, Source
+from adiff_jax.data.transforms import Encode, Row
+
+_ENDLESS = 2**40  # steps; a length that still fits in 64 bits once multiplied by a batch
+
+
+@dataclass(frozen=True)
+class LoaderConfig:
+    """How far ahead and by whom batches are made.
+
+    `workers` processes (0: none, this process loads) of `threads` threads each keep `prefetch`
+    batches ready each; a worker has up to four more on their way to this process. Threads are enough for reading stored
+    audio, workers pay where Python does the work, as in rendering scenes. A script that uses
+    workers needs the usual `if __name__ == "__main__":`, since they import it.
+    """
+
+    workers: int = 0
+    threads: int = 2
+    prefetch: int = 2
+
+    def __post_init__(self) -> None:
+        for name, least in (("workers", 0), ("threads", 1), ("prefetch", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(
+                    f"LoaderConfig.{name} is {getattr(self, name)}; it must be at least {least}"
+                )
+
+
+class ExampleError(RuntimeError):
+    """An example could not be loaded; the message names it and says why.
+
+    Every failure of a source or transform is turned into this type, with one string as its only
+    argument: an exception that cannot be pickled would never leave a worker, and the main process
+    would wait for it forever.
+    """
+
+
+def train_batches(
+    source: Source,
+    encode: Encode,
+    order: RowOrder,
+    global_batch: int,
+    start_step: int = 0,
+    process: int = 0,
+    processes: int = 1,
+    config: LoaderConfig = LoaderConfig(),  # noqa: B008 (frozen)
+    steps: int | None = None,
+) -> Iterator[Arrays]:
+    """Batches of this process for the steps `start_step` ... `steps`, endless where that is None.
+
+    Captions are drawn uniformly, by position. Errors: ValueError for a batch that the processes
+    do not divide, an order of another size than the source; ExampleError while iterating.
+    """
+    if order.size != len(source):
+        raise ValueError(f"RowOrder.size is {order.size}, but the source holds {len(source)}")
+    rows = _Rows(source, encode, order, start_step, global_batch, process, processes)
+    count = _ENDLESS // global_batch if steps is None else max(0, steps - start_step)
+    return _batches(_TrainingRow(rows), count, rows.local, config)
+
+
+def evaluation_batches(
+    source: Source,
+    encode: Encode,
+    global_batch: int,
+    process: int = 0,
+    processes: int = 1,
+    config: LoaderConfig = LoaderConfig(),  # noqa: B008 (frozen)
+) -> Iterator[Arrays]:
+    """Every example once, in the order of the source, with its first caption as target.
+
+    The last batch is filled up with copies of example 0 whose `valid` is False. Errors as
+    `train_batches`.
+    """
+    order = RowOrder(len(source), shuffle=False)
+    rows = _Rows(source, encode, order, 0, global_batch, process, processes)
+    return _batches(_EvaluationRow(rows), -(-order.size // global_batch), rows.local, config)
+
+
+def load_row(source: Source, encode: Encode, index: int, draw: int | None = None) -> Row:
+    """Read and encode example `index`. Errors: ExampleError that names it."""
+    name = f"example {index}"
+    try:
+        example = source[index]
+        name = f"example {index} ({example.id})"
+        return encode(example, index, draw)
+    except Exception as error:
+        raise ExampleError(f"{name}: {error or type(error).__name__}") from error
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Which rows this process loads. Plain data, so that workers can receive it."""
+
+    source: Source
+    encode: Encode
+    order: RowOrder
+    start_step: int
+    global_batch: int
+    process: int
+    processes: int
+
+    def __post_init__(self) -> None:
+        self.position(0)  # refuse here, not in a worker, what the processes do not divide
+
+    @property
+    def local(self) -> int:
+        return rows_per_process(self.global_batch, self.processes)
+
+    def position(self, index: int) -> int:
+        """The global position of the row that this process loads as its `index`-th."""
+        step, place = divmod(index, self.local)
+        rows = process_rows(self.start_step + step, self.global_batch, self.process, self.processes)
+        return rows[place]
+
+
+@dataclass(frozen=True)
+class _TrainingRow:
+    rows: _Rows
+
+    def __call__(self, index: int) -> Row:
+        rows = self.rows
+        position = rows.position(index)
+        return load_row(
+            rows.source, rows.encode, rows.order.row(position), rows.order.draw(position)
+        )
+
+
+@dataclass(frozen=True)
+class _EvaluationRow:
+    rows: _Rows
+
+    def __call__(self, index: int) -> Row:
+        rows = self.rows
+        position = rows.position(index)
+        valid = position < rows.order.size
+        row = load_row(rows.source, rows.encode, position if valid else 0)
+        return {**row, "valid": np.bool_(valid)}
+
+
+def _batches(
+    load: Callable[[int], Row], count: int, local: int, config: LoaderConfig
+) -> Iterator[Arrays]:
+    dataset = (
+        grain.MapDataset.range(count * local)
+        .map(load)
+        .batch(local)
+        .to_iter_dataset(
+            grain.ReadOptions(num_threads=config.threads, prefetch_buffer_size=config.prefetch)
+        )
+    )
+    if config.workers:
+        flags.FLAGS.mark_as_parsed()  # grain reads absl flags when it starts workers
+        dataset = dataset.mp_prefetch(
+            grain.MultiprocessingOptions(num_workers=config.workers, per_worker_buffer_size=1)
+        )
+    return _closing(dataset)
+
+
+def _closing(dataset: grain.IterDataset) -> Iterator[Arrays]:
+    """Iterate, and stop threads and workers when the consumer stops or an example fails."""
+    iterator = iter(dataset)
+    try:
+        for batch in iterator:
+            yield cast(Arrays, batch)
+    finally:
+        iterator.close()

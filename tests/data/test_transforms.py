@@ -1,0 +1,143 @@
+"""From an example to a row of a batch."""
+
+import dataclasses
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from adiff_jax.arrays import Batch
+from adiff_jax.data.schema import Edit, Example
+from adiff_jax.data.transforms import Encode, EncodeConfig, check_lengths
+from tests.data.toy_source import CAPTIONS, ToySource, toy_encode, toy_tokenizer
+
+EXAMPLE = ToySource(3)[1]
+
+
+def encode_wave(wave: np.ndarray, rate: int = 16_000, seconds: float = 0.01) -> dict:
+    example = Example(id="one", waves=(wave,), rate=rate)
+    return Encode(EncodeConfig(seconds=seconds))(example, 0)
+
+
+def test_keys_are_fields_of_the_batch() -> None:
+    row = replace(toy_encode(), classes=("dog",))(EXAMPLE, 1, 0)
+    fields = {field.name for field in dataclasses.fields(Batch)}
+    assert row.keys() == fields - {"features_1", "features_2"}
+
+
+def test_dtypes_are_those_the_batch_documents() -> None:
+    row = replace(toy_encode(), classes=("dog",))(EXAMPLE, 1, 0)
+    dtypes = {key: np.asarray(value).dtype.name for key, value in row.items()}
+    assert dtypes == {
+        "valid": "bool",
+        "example_id": "int32",
+        "scene_id": "int32",
+        "changed": "bool",
+        "audio_1": "float32",
+        "audio_2": "float32",
+        "length_1": "int32",
+        "length_2": "int32",
+        "tokens": "int32",
+        "tokens_mask": "bool",
+        "labels": "float32",
+    }
+
+
+def test_a_single_clip_has_no_second_audio() -> None:
+    row = encode_wave(np.ones(160, np.float32))
+    assert "audio_1" in row and "audio_2" not in row and "tokens" not in row
+
+
+def test_a_long_clip_keeps_its_centre() -> None:
+    row = encode_wave(np.arange(200, dtype=np.float32))
+    np.testing.assert_array_equal(row["audio_1"], np.arange(20, 180))
+    assert row["length_1"] == 160
+
+
+def test_a_short_clip_is_padded_and_keeps_its_length() -> None:
+    row = encode_wave(np.arange(1, 101, dtype=np.float32))
+    np.testing.assert_array_equal(row["audio_1"], [*range(1, 101), *[0] * 60])
+    assert row["length_1"] == 100
+
+
+@pytest.mark.parametrize("rate", [8_000, 44_100, 192_000])
+def test_a_clip_of_another_rate_keeps_its_pitch_and_duration(rate: int) -> None:
+    time = np.arange(rate) / rate
+    row = encode_wave(np.sin(2 * np.pi * 1000 * time).astype(np.float32), rate, seconds=2.0)
+    assert row["length_1"] == 16_000
+    spectrum = np.abs(np.fft.rfft(row["audio_1"][:16_000]))
+    assert np.argmax(spectrum) == 1000
+
+
+def test_tokens_are_the_drawn_caption_and_its_end() -> None:
+    encode, tokenizer = toy_encode(), toy_tokenizer()
+    for draw in range(6):
+        row = encode(EXAMPLE, 0, draw)
+        ids = [*tokenizer.encode(CAPTIONS[draw % 3]), tokenizer.end_id]
+        np.testing.assert_array_equal(row["tokens"][: len(ids)], ids)
+        np.testing.assert_array_equal(row["tokens_mask"], np.arange(6) < len(ids))
+
+
+def test_evaluation_takes_the_first_caption() -> None:
+    encode = toy_encode()
+    np.testing.assert_array_equal(encode(EXAMPLE, 0)["tokens"], encode(EXAMPLE, 0, 0)["tokens"])
+
+
+def test_an_example_without_captions_can_be_evaluated_but_not_trained_on() -> None:
+    silent = replace(EXAMPLE, captions=())
+    assert not toy_encode()(silent, 0)["tokens_mask"].any()
+    with pytest.raises(ValueError, match="no caption"):
+        toy_encode()(silent, 0, 0)
+
+
+def test_a_caption_that_does_not_fit_is_refused_with_the_length_it_needs() -> None:
+    toy_encode(max_tokens=5)(EXAMPLE, 0, 1)  # four words and the end just fit
+    with pytest.raises(ValueError, match="'put a dog in' takes 5 tokens.*at least 5"):
+        toy_encode(max_tokens=4)(EXAMPLE, 0, 1)
+    with pytest.raises(ValueError, match="'put a dog in' takes 5 tokens.*at least 5"):
+        check_lengths(EncodeConfig(max_tokens=4), toy_tokenizer(), CAPTIONS)
+    check_lengths(EncodeConfig(max_tokens=5), toy_tokenizer(), CAPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("edits", "changed"),
+    [(None, True), ((Edit("none"),), False), ((Edit("add", "dog"),), True)],
+)
+def test_only_a_lone_none_edit_is_unchanged(edits: tuple | None, changed: bool) -> None:
+    assert toy_encode()(replace(EXAMPLE, edits=edits), 0)["changed"] == changed
+
+
+def test_scene_ids_are_shared_by_scenes_only() -> None:
+    def scene(name: str, identity: str) -> int:
+        return int(toy_encode()(replace(EXAMPLE, scene=name, id=identity), 0)["scene_id"])
+
+    assert scene("rain+dog", "a") == scene("rain+dog", "b")
+    assert scene("", "a") != scene("", "b")
+    assert scene("a", "x") != scene("", "a")
+
+
+def test_labels_follow_the_order_of_the_classes() -> None:
+    encode = replace(toy_encode(), classes=("rain", "dog", "sea"))
+    row = encode(replace(EXAMPLE, labels=("sea", "rain")), 0)
+    np.testing.assert_array_equal(row["labels"], [1, 0, 1])
+    with pytest.raises(ValueError, match="'cat' is not among the classes rain, dog, sea"):
+        encode(replace(EXAMPLE, labels=("cat",)), 0)
+
+
+@pytest.mark.parametrize(
+    ("wave", "rate", "message"),
+    [
+        (np.zeros(0, np.float32), 16_000, r"shape \(0,\)"),
+        (np.zeros((2, 160), np.float32), 16_000, r"shape \(2, 160\)"),
+        (np.full(160, np.nan, np.float32), 16_000, "NaN"),
+        (np.ones(1, np.float32), 192_000, "shorter than one sample"),
+    ],
+)
+def test_a_wave_that_is_no_clip_is_refused(wave: np.ndarray, rate: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        encode_wave(wave, rate)
+
+
+def test_three_clips_are_refused() -> None:
+    with pytest.raises(ValueError, match="3 clips"):
+        toy_encode()(replace(EXAMPLE, waves=EXAMPLE.waves + EXAMPLE.waves[:1]), 0)
