@@ -32,10 +32,8 @@ def corpus(
     """Training sentences that together hold every clause, joiner and label there is."""
     for operation in operations:
         labels = backgrounds if operation.startswith("background") else events
-        for clause, label in product(TRAIN[operation], labels):
+        for clause, label in product(TRAIN[operation], ("",) if operation == "none" else labels):
             yield _clause(clause, Edit(operation, label, label))
-            if operation == "none":
-                break
     for joiner in JOINERS["train"]:
         yield joiner.strip()
 

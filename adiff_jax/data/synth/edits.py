@@ -48,7 +48,7 @@ def draw_pair(
     content, moves, channels = rng.spawn(3)
     operations = _draw_operations(content, recipe, first_operation)
     first = draw_scene(content, recipe, library, _draw_count(content, recipe, operations))
-    free = list(content.permutation(len(first.events)))
+    free = content.permutation(len(first.events)).tolist()
     program = _Program(content, recipe, library, first)
     for operation in operations:
         program.apply(operation, free.pop() if operation in _ON_EVENTS else None)
