@@ -31,7 +31,7 @@ def _stripes(key: jax.Array, rows: int, size: int, count: int, width: int) -> ja
     """Mask [rows, size], True inside any of `count` random stripes."""
     key_width, key_start = jax.random.split(key)
     widths = jax.random.randint(key_width, (rows, count), 0, max(1, min(width, size)))
-    starts = jax.random.uniform(key_start, (rows, count)) * (size - widths)
+    starts = jax.random.uniform(key_start, (rows, count)) * (size - widths + 1)
     starts = jnp.floor(starts).astype(jnp.int32)
     index = jnp.arange(size)
     inside = (index >= starts[..., None]) & (index < (starts + widths)[..., None])

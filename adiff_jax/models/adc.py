@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax import struct
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from adiff_jax.arrays import Batch, Constrain, FrameMask, Frames, NextLogits, Output, unconstrained
@@ -179,7 +180,7 @@ class DifferenceTokens(nn.Module):
 
     count: int
     width: int
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(

@@ -1,7 +1,7 @@
 """From configurations to modules: the one place that matches on their types."""
 
-import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
 
 from adiff_jax.models.byola import ByolA, ByolA2, ByolAEncoder, StridedByolA
 
@@ -13,7 +13,7 @@ Its configuration names the frontend, normalisation (`mean`, `std`), input `chan
 """
 
 
-def build_encoder(config: Encoder, dtype: jnp.dtype) -> nn.Module:
+def build_encoder(config: Encoder, dtype: DTypeLike) -> nn.Module:
     """The module of an encoder configuration."""
     match config:
         case ByolA() | ByolA2() | StridedByolA():

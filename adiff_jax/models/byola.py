@@ -14,8 +14,10 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float
 
-from adiff_jax.arrays import Features, FrameMask, Frames, Lengths
+from adiff_jax.arrays import Features, Frames, Lengths
 from adiff_jax.audio.frontends import BYOLA, LogMel
 
 
@@ -83,10 +85,10 @@ class FrameNetwork(nn.Module):
 
     width: int
     dropout: float
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x: Frames, train: bool) -> Frames:
+    def __call__(self, x: Float[Array, "b f c"], train: bool) -> Frames:
         x = nn.relu(nn.Dense(self.width, dtype=self.dtype, name="dense_1")(x))
         x = nn.Dropout(self.dropout)(x, deterministic=not train)
         return nn.relu(nn.Dense(self.width, dtype=self.dtype, name="dense_2")(x))
@@ -96,12 +98,12 @@ class ByolAEncoder(nn.Module):
     """Any of the three configurations; see the module docstring for shapes."""
 
     config: ByolA | ByolA2 | StridedByolA
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(
         self, features: Features, lengths: Lengths, train: bool = False
-    ) -> tuple[Frames, FrameMask]:
+    ) -> tuple[Float[Array, "b t d"], Bool[Array, "b t"]]:
         """features [b f m c], valid frames [b] -> frames [b t d], mask [b t].
 
         The mask keeps the output frames whose pooling window is filled with valid frames, and at

@@ -15,6 +15,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from adiff_jax.arrays import FrameMask, Frames
@@ -45,7 +46,7 @@ class DifferenceTransformer(nn.Module):
     """[X; Y] [b s d] with clip index [s] and mask [b s] -> Z [b s d]."""
 
     config: DifferenceEncoder
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:
         config = self.config

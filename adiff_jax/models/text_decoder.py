@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax import struct
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from adiff_jax.arrays import Logits, NextLogits, Tokens
@@ -44,7 +45,7 @@ class TextDecoderModule(nn.Module):
 
     config: TextDecoder
     vocab_size: int
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:
         config = self.config

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from adiff_jax.nn.attention import KeysValues, MultiHeadAttention
@@ -30,7 +31,7 @@ class FeedForward(nn.Module):
     width: int
     hidden: int
     dropout: float
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "*b d"], train: bool) -> Float[Array, "*b d"]:
@@ -47,7 +48,7 @@ class EncoderLayer(nn.Module):
     heads: int
     hidden: int
     dropout: float
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:
         self.attention = MultiHeadAttention(self.width, self.heads, self.dropout, self.dtype)
@@ -71,7 +72,7 @@ class DecoderLayer(nn.Module):
     heads: int
     hidden: int
     dropout: float
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:
         self.self_attention = MultiHeadAttention(self.width, self.heads, self.dropout, self.dtype)
