@@ -51,14 +51,14 @@ class Tokenizer:
     """A trained vocabulary. Picklable; the same texts give the same ids everywhere."""
 
     def __init__(self, backend: tokenizers.Tokenizer) -> None:
-        ids = {name: backend.token_to_id(name) for name in (PAD, START, END)}
-        missing = [name for name, number in ids.items() if number is None]
+        vocabulary = backend.get_vocab()
+        missing = [name for name in (PAD, START, END) if name not in vocabulary]
         if missing:
             raise ValueError(f"the vocabulary lacks {', '.join(missing)}")
         self._backend = backend
-        self.pad_id: int = ids[PAD]
-        self.start_id: int = ids[START]
-        self._end_id: int = ids[END]
+        self.pad_id: int = vocabulary[PAD]
+        self.start_id: int = vocabulary[START]
+        self._end_id: int = vocabulary[END]
 
     @property
     def end_id(self) -> int:

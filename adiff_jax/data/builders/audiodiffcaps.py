@@ -39,7 +39,7 @@ class AudioDiffCaps:
 class AudioDiffCapsSource:
     """The pairs of one CSV file, a `Source`. Edits are unknown, scenes too.
 
-    Errors: ValueError for a table that lacks columns or captions or repeats a key,
+    Errors: ValueError for a table that lacks columns, rows or captions or repeats a key,
     FileNotFoundError that lists the rows whose files are missing.
     """
 
@@ -105,6 +105,8 @@ def _read_rows(table: epath.Path) -> list[_Row]:
     seen: dict[str, int] = {}
     for cells in reader:
         line, key = reader.line_num, cells["key"]
+        if not key:
+            raise ValueError(f"{table} line {line} has no key; name the pair")
         captions = tuple(text for column in _CAPTIONS if (text := (cells[column] or "").strip()))
         if not captions:
             raise ValueError(f"{table} line {line} ({key}) has no caption; remove the row")
@@ -112,6 +114,8 @@ def _read_rows(table: epath.Path) -> list[_Row]:
             raise ValueError(f"{table} line {line} repeats the key {key} of line {seen[key]}")
         seen[key] = line
         rows.append(_Row(line, key, (cells["s1_fn"] or "", cells["s2_fn"] or ""), captions))
+    if not rows:
+        raise ValueError(f"{table} holds no rows")
     return rows
 
 

@@ -143,7 +143,7 @@ def _pair_row(example: Example, numbers: list[int]) -> _Row:
     }
 
 
-class _TableBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class _TableBuilder(tfds.core.GeneratorBasedBuilder):
     """Rows in the order they are generated; TFDS would otherwise sort them by a hash."""
 
     VERSION = tfds.core.Version(VERSION)
@@ -166,7 +166,7 @@ class _TableBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return {split: self._generate_examples(split) for split in self._joiner.sources}
 
 
-class Clips(_TableBuilder, skip_registration=True):
+class Clips(_TableBuilder):
     """Unique audio."""
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -187,7 +187,7 @@ class Clips(_TableBuilder, skip_registration=True):
         yield from enumerate(self._joiner.clips(split))
 
 
-class Pairs(_TableBuilder, skip_registration=True):
+class Pairs(_TableBuilder):
     """Pairs (or single clips) by the row numbers of their clips in the same split of `Clips`."""
 
     def _info(self) -> tfds.core.DatasetInfo:
