@@ -123,9 +123,9 @@ class _Program:
             case "remove":
                 self._second[target] = None
             case "louder":
-                self._second[target] = replace(event, snr_db=round(event.snr_db + step, 2))
+                self._second[target] = replace(event, snr_db=round(event.snr_db + step, 3))
             case "quieter":
-                self._second[target] = replace(event, snr_db=round(event.snr_db - step, 2))
+                self._second[target] = replace(event, snr_db=round(event.snr_db - step, 3))
             case "replace":
                 replacement = self._new_label()
                 self._second[target] = replace(
