@@ -5,7 +5,7 @@ Both are structural: nothing inherits from them.
 """
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 
@@ -21,11 +21,16 @@ Variables = Mapping[str, Any]
 """Linen variables: "params" and, for models with batch norm, "batch_stats"."""
 
 
+@runtime_checkable
 class Captioner(Protocol):
     """A linen module that conditions on audio and predicts text, one token at a time or at once.
 
     Every method is called through `model.apply(variables, ..., method="encode")`.
     """
+
+    def apply(self, variables: Variables, *args: Any, method: str | None = None) -> Any:
+        """Linen's: run a method (by default `__call__`) with the given variables."""
+        ...
 
     def encode(self, batch: Batch, train: bool = False) -> Conditioning:
         """Audio (and prompt) of the batch -> conditioning, computed once per example."""

@@ -1,0 +1,1 @@
+"""Turning a captioner's next-token logits into sentences: greedy, sampling and beam search."""

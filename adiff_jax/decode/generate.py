@@ -1,0 +1,219 @@
+"""`generate`: sentences for a batch, by any strategy, from any captioner.
+
+The audio is encoded once, the model's start is consumed once (`prefill`), and then every step
+appends one token to an explicit cache of fixed size (`extend`) until every row has ended or
+`max_tokens` is reached. Shapes are static: tokens are [b n t], t = `max_tokens`, whatever the
+number of steps taken; n is 1, or `Beam.n_best`.
+"""
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from adiff_jax.arrays import Batch
+from adiff_jax.decode.beam import Beam, Extend, Hypotheses, beam_search
+from adiff_jax.decode.sampling import Greedy, Sample, next_tokens
+from adiff_jax.protocol import Captioner, Variables
+
+Strategy = Greedy | Sample | Beam
+
+
+@struct.dataclass
+class Generation:
+    """Sentences of every row, best first.
+
+    `tokens` and `mask` have the form of `Batch.tokens` and `Batch.tokens_mask`: the end token is
+    included, what follows it is 0 and masked. `logprob` is the sum of the model's own
+    log-probabilities (temperature 1, nothing cut) over the masked tokens; `score` is what the
+    strategy ranks by (for greedy and sampling, `logprob`). A sentence that no stop token ended
+    has `finished` False. In rows that are no examples (`batch.valid` False) everything is masked
+    and `logprob` is 0; hypotheses that a beam did not find are masked with `logprob` -inf.
+    """
+
+    tokens: Any  # [b n t] int32
+    mask: Any  # [b n t] bool
+    length: Any  # [b n] int32, masked tokens
+    logprob: Any  # [b n] float32
+    score: Any  # [b n] float32
+    finished: Any  # [b n] bool
+    steps: Any  # [] int32, steps taken before every row had ended
+
+
+@partial(jax.jit, static_argnames=("model", "strategy", "max_tokens", "stop_ids"))
+def generate(
+    model: Captioner,
+    variables: Variables,
+    batch: Batch,
+    strategy: Strategy,
+    *,
+    max_tokens: int,
+    stop_ids: tuple[int, ...],
+    key: jax.Array | None = None,
+) -> Generation:
+    """Generate at most `max_tokens` tokens for every row of `batch`.
+
+    A token of `stop_ids` ends its sentence; with no stop ids every sentence has `max_tokens`
+    tokens. `Sample` needs `key`; what it draws for a row depends on `key` and the row's
+    `example_id` only, not on its place or company in the batch.
+
+    Raises ValueError for `max_tokens` below 1, a stop id outside the vocabulary, or `Sample`
+    without a key.
+    """
+    if max_tokens < 1:
+        raise ValueError(f"max_tokens is {max_tokens}; it must be 1 or more")
+    if isinstance(strategy, Sample) and key is None:
+        raise ValueError("Sample draws at random: pass key=jax.random.key(seed)")
+    conditioning = model.apply(variables, batch, False, method="encode")
+    logits, cache = model.apply(variables, conditioning, max_tokens, method="prefill")
+    outside = [i for i in stop_ids if not 0 <= i < logits.shape[-1]]
+    if outside:
+        raise ValueError(
+            f"stop_ids holds {outside}, but the model's vocabulary has {logits.shape[-1]} tokens: "
+            "is this the tokenizer the model was trained with?"
+        )
+    extend = partial(model.apply, variables, method="extend")
+    if isinstance(strategy, Beam):
+        best, finished, steps = beam_search(
+            extend, logits, cache, batch.valid, strategy, max_tokens, stop_ids
+        )
+    else:
+        keys = None if key is None else jax.vmap(partial(jax.random.fold_in, key))(batch.example_id)
+        best, finished, steps = _sample(
+            extend, logits, cache, batch.valid, strategy, max_tokens, stop_ids, keys
+        )
+    is_row = batch.valid[:, None]
+    return Generation(
+        tokens=best.tokens,
+        mask=jnp.arange(max_tokens) < best.length[:, :, None],
+        length=best.length,
+        logprob=jnp.where(is_row, best.logprob, 0.0),
+        score=jnp.where(is_row, best.score, 0.0),
+        finished=finished,
+        steps=steps,
+    )
+
+
+@struct.dataclass
+class _State:
+    step: Any  # [] int32
+    cache: Any
+    tokens: Any  # [b t] int32
+    logprob: Any  # [b] float32
+    ended: Any  # [b] bool
+    length: Any  # [b] int32
+
+
+def _sample(
+    extend: Extend,
+    logits: jax.Array,
+    cache: Any,
+    valid: jax.Array,
+    strategy: Greedy | Sample,
+    max_tokens: int,
+    stop_ids: tuple[int, ...],
+    keys: jax.Array | None,
+) -> tuple[Hypotheses, jax.Array, jax.Array]:
+    """One token after the other in every row; the form of the result is `beam_search`'s."""
+    rows = logits.shape[0]
+    state = _State(
+        step=jnp.int32(0),
+        cache=cache,
+        tokens=jnp.zeros((rows, max_tokens), jnp.int32),
+        logprob=jnp.zeros(rows),
+        ended=~valid,
+        length=jnp.zeros(rows, jnp.int32),
+    )
+
+    def choose(state: _State, logits: jax.Array) -> _State:
+        fold = jax.vmap(jax.random.fold_in, (0, None))
+        drawn = next_tokens(strategy, logits, None if keys is None else fold(keys, state.step))
+        token = jnp.where(state.ended, 0, drawn)
+        logprob = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
+        taken = jnp.take_along_axis(logprob, token[:, None], axis=-1)[:, 0]
+        stops = jnp.isin(token, jnp.asarray(stop_ids, jnp.int32))
+        return replace(
+            state,
+            step=state.step + 1,
+            tokens=state.tokens.at[:, state.step].set(token),
+            logprob=state.logprob + jnp.where(state.ended, 0.0, taken),
+            ended=state.ended | stops,
+            length=state.length + ~state.ended,
+        )
+
+    def going(state: _State) -> jax.Array:
+        return (state.step < max_tokens) & ~state.ended.all()
+
+    def advance(state: _State) -> _State:
+        logits, cache = extend(state.cache, state.tokens[:, state.step - 1])
+        return choose(replace(state, cache=cache), logits)
+
+    state = jax.lax.while_loop(going, advance, choose(state, logits))
+    one = Hypotheses(
+        tokens=state.tokens[:, None],
+        length=state.length[:, None],
+        logprob=state.logprob[:, None],
+        score=state.logprob[:, None],
+    )
+    return one, (state.ended & valid)[:, None], state.step
+
+
+_SHORT = {"t": "temperature", "k": "top_k", "p": "top_p"}
+_FIELDS = {
+    "sample": {"temperature": float, "top_k": int, "top_p": float},
+    "beam": {"size": int, "length_penalty": float, "n_best": int},
+}
+_FORMS = (
+    "greedy, beam:4, beam:size=4,length_penalty=0.6,n_best=3, sample:0.8, sample:t=0.8,k=50,p=0.95"
+)
+
+
+def parse_strategy(text: str) -> Strategy:
+    """Read a strategy from the command line.
+
+    Forms: "greedy"; "beam" or "sample" with defaults; their first field alone ("beam:4",
+    "sample:0.8"); or fields by name, separated by commas ("sample:t=0.8,k=50,p=0.95", t, k and p
+    standing for temperature, top_k and top_p).
+
+    Raises ValueError that names the faulty part and shows the forms.
+    """
+    kind, _, rest = text.strip().partition(":")
+    if kind == "greedy":
+        if rest:
+            raise ValueError(f"decoding strategy {text!r}: greedy takes no settings ({rest!r})")
+        return Greedy()
+    if kind not in _FIELDS:
+        raise ValueError(f"decoding strategy {text!r}: {kind!r} is not known. Forms: {_FORMS}")
+    fields = _FIELDS[kind]
+    values: dict[str, Any] = {}
+    for position, part in enumerate(filter(None, rest.split(","))):
+        name, equals, value = part.partition("=")
+        if not equals:
+            if position:
+                raise ValueError(
+                    f"decoding strategy {text!r}: only the first setting may go without a name; "
+                    f"write name={part.strip()} with one of {', '.join(fields)}"
+                )
+            name, value = next(iter(fields)), part
+        name = _SHORT.get(name.strip(), name.strip())
+        if name not in fields:
+            raise ValueError(
+                f"decoding strategy {text!r}: {kind} has no setting {name!r}, only "
+                f"{', '.join(fields)}. Forms: {_FORMS}"
+            )
+        if name in values:
+            raise ValueError(f"decoding strategy {text!r}: {name} is given twice")
+        try:
+            values[name] = fields[name](value)
+        except ValueError:
+            number = "a whole number" if fields[name] is int else "a number"
+            raise ValueError(
+                f"decoding strategy {text!r}: {name} must be {number}, not {value.strip()!r}"
+            ) from None
+    try:
+        return Sample(**values) if kind == "sample" else Beam(**values)
+    except ValueError as error:
+        raise ValueError(f"decoding strategy {text!r}: {error}") from error
