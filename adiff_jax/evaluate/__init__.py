@@ -1,0 +1,1 @@
+"""Exact evaluation: predictions keyed by id, caption metrics, structured scores, intervals."""
