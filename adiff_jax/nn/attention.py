@@ -1,7 +1,7 @@
 """Multi-head attention over boolean masks, with keys and values that can be kept.
 
-Projections are layers, the attention itself two einsums; the softmax runs in float32. A query that
-may attend nowhere yields zeros before the output projection, never NaN.
+Projections are layers, the attention itself two einsums; the softmax runs in float32 or wider.
+A query that may attend nowhere yields zeros before the output projection, never NaN.
 """
 
 import jax
@@ -25,10 +25,11 @@ class KeysValues:
 def attention_weights(
     queries: Float[Array, "b t h k"], keys: Heads, mask: Bool[Array, "#b 1 #t s"]
 ) -> Float[Array, "b h t s"]:
-    """softmax(q·k / √k) over the allowed keys, float32; zero where nothing is allowed."""
-    scores = jnp.einsum("bthk,bshk->bhts", queries, keys).astype(jnp.float32)
+    """softmax(q·k / √k) over the allowed keys, at least float32; zero where nothing is allowed."""
+    scores = jnp.einsum("bthk,bshk->bhts", queries, keys)
+    scores = scores.astype(jnp.promote_types(scores.dtype, jnp.float32))
     scores = scores * (queries.shape[-1] ** -0.5)
-    scores = jnp.where(mask, scores, jnp.finfo(jnp.float32).min)
+    scores = jnp.where(mask, scores, jnp.finfo(scores.dtype).min)
     return jnp.where(mask, jax.nn.softmax(scores, axis=-1), 0.0)
 
 
