@@ -1,0 +1,117 @@
+"""Every shipped experiment, without data and without computing: it loads, its model has shapes,
+its train step can be lowered on eight devices, and its file says how to run it.
+"""
+
+import ast
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from adiff_jax import demo
+from adiff_jax.experiment import Experiment, from_json, load_experiment, to_json
+from adiff_jax.parallel.mesh import constrainer, make_mesh
+from adiff_jax.parts import abstract_batch
+from adiff_jax.train.state import TrainState, abstract_state, shardings_of
+from adiff_jax.train.step import Step, make_train_step
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+FILES = sorted(CONFIGS.glob("*.py")) + sorted(CONFIGS.glob("ablations/*.py"))
+MAX_ABLATION_LINES = 15
+
+every_config = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+
+
+def blemishes(path: Path) -> list[str]:
+    """What is wrong with a config file as a text."""
+    text = path.read_text()
+    docstring = ast.get_docstring(ast.parse(text)) or ""
+    found = []
+    if path.parent.name == "ablations":
+        if len(text.splitlines()) > MAX_ABLATION_LINES:
+            found.append(f"{len(text.splitlines())} lines, more than {MAX_ABLATION_LINES}")
+        if "replace(" not in text:
+            found.append("an ablation is a base and dataclasses.replace")
+        if not docstring:
+            found.append("no docstring")
+    elif f"adiff train configs/{path.name}" not in docstring:
+        found.append("its docstring does not give its command")
+    return found
+
+
+def step_and_state(experiment: Experiment) -> tuple[Step, TrainState]:
+    """The train step of an experiment on its mesh, and the abstract state it acts on."""
+    config, mesh = experiment.train, make_mesh(experiment.mesh)
+    objective = experiment.objective(constrainer(mesh))
+    step = make_train_step(
+        objective, config.optimizer, config.steps, config.accumulate, config.loss_limit
+    )
+    batch = abstract_batch(experiment)
+    return step, abstract_state(
+        objective, config.optimizer, config.steps, batch, mesh, config.sharding
+    )
+
+
+def shape_of(leaf: jax.Array) -> tuple[tuple[int, ...], np.dtype]:
+    return leaf.shape, leaf.dtype
+
+
+def test_there_are_configs() -> None:
+    assert FILES
+
+
+@every_config
+def test_a_config_file_is_short_and_says_how_to_run_it(path: Path) -> None:
+    assert blemishes(path) == []
+
+
+@every_config
+def test_an_experiment_reads_back_from_json(path: Path) -> None:
+    experiment = load_experiment(path)
+    assert from_json(to_json(experiment)) == experiment
+
+
+@every_config
+def test_an_experiment_is_named_after_its_file(path: Path) -> None:
+    assert load_experiment(path).name == path.stem
+
+
+def lower(experiment: Experiment) -> None:
+    """Lower a train step; the state that comes out is shaped like the one that goes in."""
+    step, state = step_and_state(experiment)
+    scalars = (np.uint32(0), np.int32(0))
+    batch = abstract_batch(experiment)
+
+    lowered = jax.jit(step, out_shardings=(shardings_of(state), None)).lower(state, batch, *scalars)
+    after, metrics = lowered.out_info
+
+    assert jax.tree.map(shape_of, after) == jax.tree.map(shape_of, state)
+    assert jax.tree.leaves(state.params)
+    assert metrics["loss"].shape == ()
+
+
+@every_config
+def test_a_train_step_lowers_and_keeps_the_state(path: Path) -> None:
+    lower(load_experiment(path))
+
+
+def test_the_train_step_of_the_demo_lowers_and_keeps_the_state() -> None:
+    lower(demo.get_config())
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "complaint"),
+    [
+        ("ablations/long.py", '"""x"""\nreplace(1)\n' + "x = 1\n" * 14, "16 lines, more than 15"),
+        ("ablations/whole.py", '"""x"""\n', "an ablation is a base"),
+        ("ablations/silent.py", "replace(1)\n", "no docstring"),
+        ("other.py", '"""Trains something."""\n', "its docstring does not give"),
+    ],
+)
+def test_a_planted_blemish_is_found(tmp_path: Path, name: str, text: str, complaint: str) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    (found,) = blemishes(path)
+    assert found.startswith(complaint)
