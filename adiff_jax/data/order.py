@@ -61,10 +61,10 @@ def rows_per_process(global_batch: int, processes: int) -> int:
     return global_batch // processes
 
 
-def process_rows(step: int, global_batch: int, process: int, processes: int) -> list[int]:
+def process_rows(step: int, global_batch: int, process: int, processes: int) -> range:
     """Global positions that `process` of `processes` loads at `step`."""
     if not 0 <= process < processes:
         raise ValueError(f"process is {process}; with {processes} processes it must be below that")
     local = rows_per_process(global_batch, processes)
     first = step * global_batch + process * local
-    return list(range(first, first + local))
+    return range(first, first + local)

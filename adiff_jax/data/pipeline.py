@@ -102,7 +102,7 @@ def load_row(source: Source, encode: Encode, index: int, draw: int | None = None
         name = f"example {index} ({example.id})"
         return encode(example, index, draw)
     except Exception as error:
-        raise ExampleError(f"{name}: {error or type(error).__name__}") from error
+        raise ExampleError(f"{name}: {str(error) or type(error).__name__}") from error
 
 
 @dataclass(frozen=True)

@@ -179,6 +179,15 @@ def test_an_example_that_does_not_fit_is_named_with_its_id() -> None:
         next(batches)
 
 
+def test_an_error_without_a_message_is_named_by_its_type() -> None:
+    class Wordless(ToySource):
+        def read(self, index: int) -> None:
+            raise EOFError
+
+    with pytest.raises(ExampleError, match="example 0: EOFError"):
+        next(evaluation_batches(Wordless(1), ENCODE, 1))
+
+
 def test_workers_start_no_jax_backend() -> None:
     batches = train(BackendProbe(8), 2, config=WORKERS)
     assert len(batches) == 2
