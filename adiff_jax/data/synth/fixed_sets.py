@@ -57,7 +57,7 @@ ESC10_SETS = (
         recipe=replace(SINGLE.recipe, weights=Weights(none=0.0), two_edits=1.0),
     ),
     replace(SINGLE, name="shift", recipe=replace(SINGLE.recipe, shift=1.0)),
-    replace(SINGLE, name="natural", kind="natural"),
+    FixedSet(name="natural", kind="natural"),
 )
 
 

@@ -39,7 +39,7 @@ PHRASES: Mapping[str, tuple[str, str]] = {
     "brushing_teeth": ("a", "toothbrush"),
     "snoring": ("some", "snoring"),
     "drinking_sipping": ("some", "sipping"),
-    "door_wood_knock": ("a", "knock on a door"),
+    "door_wood_knock": ("a", "door knock"),
     "mouse_click": ("a", "mouse click"),
     "keyboard_typing": ("some", "typing"),
     "door_wood_creaks": ("a", "door creak"),

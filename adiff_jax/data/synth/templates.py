@@ -137,7 +137,7 @@ TEST: Mapping[str, tuple[str, ...]] = {
     "replace": (
         "put {new} in place of the {the}",
         "substitute {new} for the {the}",
-        "let {new} take the place of the {the}",
+        "have {new} replace the {the}",
         "switch the {the} to {new}",
         "use {new} instead of the {the}",
     ),
@@ -172,7 +172,7 @@ TEST: Mapping[str, tuple[str, ...]] = {
     "background_swap": (
         "put {new} in place of the background {the}",
         "substitute {new} for the background {the}",
-        "let {new} take the place of the background {the}",
+        "have {new} replace the background {the}",
         "switch the background {the} to {new}",
         "use {new} instead of the background {the}",
     ),
