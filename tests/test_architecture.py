@@ -18,6 +18,8 @@ REPOSITORY = Path(__file__).parents[1]
 PACKAGE = REPOSITORY / "adiff_jax"
 MAX_LINES = 300
 JAX_FREE = ("data", "audio/io")
+LOADS_FILES = "experiment"
+"""The one file that imports by a string: a config file, whose path the user gives."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +194,8 @@ def file_violations(package: Path, max_lines: int = MAX_LINES) -> list[str]:
             found.append(f"{where}: no module docstring")
         for node in ast.walk(tree):
             name = getattr(node, "id", getattr(node, "attr", ""))
-            if name in ("NotImplementedError", "import_module", "__import__"):
+            by_string = name in ("import_module", "__import__") and where != LOADS_FILES
+            if by_string or name == "NotImplementedError":
                 found.append(f"{where}:{node.lineno}: {name}")  # type: ignore[attr-defined]
         for node in tree.body:
             public = isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name[0] != "_"

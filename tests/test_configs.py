@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from adiff_jax import demo
+from adiff_jax.ablate import load_grid
 from adiff_jax.experiment import Experiment, from_json, load_experiment, to_json
 from adiff_jax.parallel.mesh import constrainer, make_mesh
 from adiff_jax.parts import abstract_batch
@@ -40,6 +41,14 @@ def blemishes(path: Path) -> list[str]:
     return found
 
 
+def experiments_of(path: Path) -> list[Experiment]:
+    """The one experiment of a config file, or those of the cells of a grid."""
+    functions = {getattr(node, "name", "") for node in ast.parse(path.read_text()).body}
+    if "get_grid" in functions:
+        return [cell.experiment for cell in load_grid(str(path)).cells]
+    return [load_experiment(path)]
+
+
 def step_and_state(experiment: Experiment) -> tuple[Step, TrainState]:
     """The train step of an experiment on its mesh, and the abstract state it acts on."""
     config, mesh = experiment.train, make_mesh(experiment.mesh)
@@ -68,11 +77,11 @@ def test_a_config_file_is_short_and_says_how_to_run_it(path: Path) -> None:
 
 @every_config
 def test_an_experiment_reads_back_from_json(path: Path) -> None:
-    experiment = load_experiment(path)
-    assert from_json(to_json(experiment)) == experiment
+    for experiment in experiments_of(path):
+        assert from_json(to_json(experiment)) == experiment
 
 
-@every_config
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.py")), ids=lambda path: path.stem)
 def test_an_experiment_is_named_after_its_file(path: Path) -> None:
     assert load_experiment(path).name == path.stem
 
@@ -93,7 +102,8 @@ def lower(experiment: Experiment) -> None:
 
 @every_config
 def test_a_train_step_lowers_and_keeps_the_state(path: Path) -> None:
-    lower(load_experiment(path))
+    for experiment in experiments_of(path):
+        lower(experiment)
 
 
 def test_the_train_step_of_the_demo_lowers_and_keeps_the_state() -> None:
