@@ -10,6 +10,7 @@ from adiff_jax.decode.beam import Beam
 from adiff_jax.decode.generate import generate
 from adiff_jax.decode.sampling import Greedy
 from tests.decode.toys import (
+    STOP,
     MarkovCaptioner,
     batch_of,
     every_sentence,
@@ -18,8 +19,6 @@ from tests.decode.toys import (
     recurrent,
     steps_of,
 )
-
-STOP = 1
 
 
 def sentences(generation, row):
@@ -67,20 +66,22 @@ def test_a_wide_beam_finds_the_best_of_all_sentences_of_a_recurrent_model(alpha)
         check_against(every_sentence(step, 4, 4, STOP, alpha), found, row)
 
 
-@pytest.mark.parametrize(("size", "alpha"), [(2, 0.0), (3, 0.7), (4, 0.0), (4, 2.0)])
-def test_a_narrow_beam_prunes_as_defined_and_stopping_early_changes_nothing(size, alpha):
-    model, variables, batch, features = recurrent(vocabulary=7, rows=6, seed=2)
-    found = generate(
-        model,
-        variables,
-        batch,
-        Beam(size=size, n_best=size, length_penalty=alpha),
-        max_tokens=7,
-        stop_ids=(STOP,),
-    )
-    for row in range(6):
+@pytest.mark.parametrize(
+    ("size", "n_best", "alpha"), [(2, 1, 0.0), (3, 2, 0.7), (4, 4, 0.0), (4, 1, 2.0)]
+)
+def test_a_narrow_beam_prunes_as_defined_and_stopping_early_changes_nothing(size, n_best, alpha):
+    model, variables, _, features = recurrent(vocabulary=7, rows=12, seed=2)
+    beam = Beam(size=size, n_best=n_best, length_penalty=alpha)
+    steps = []
+    for row in range(12):
+        # One row at a time: no other row keeps the search going.
+        alone = batch_of(features[row : row + 1])
+        found = generate(model, variables, alone, beam, max_tokens=7, stop_ids=(STOP,))
         step = steps_of(model, variables, features[row], 7)
-        check_against(plain_beam(step, 7, 7, STOP, size, alpha), found, row)
+        check_against(plain_beam(step, 7, 7, STOP, size, alpha), found, 0)
+        steps.append(int(found.steps))
+    if n_best < size:
+        assert min(steps) < 7
 
 
 def test_a_beam_of_one_is_greedy():
@@ -143,15 +144,20 @@ def test_hypotheses_that_do_not_exist_are_masked_with_no_probability():
     assert not found.tokens[0, 1:].any()
 
 
-def test_length_penalty_turns_the_choice_to_a_longer_sentence():
-    # "stop" now has probability 0.4; "0 0 stop" has 0.6 * 0.75 * 0.75 = 0.34.
-    table = np.log([[0.75, 0.25], [0.5, 0.5], [0.6, 0.4]])
+def test_length_penalty_waits_for_a_longer_sentence_that_will_score_better():
+    # Stopping at once has probability 0.6; the other 0.4 lead surely to 2 3 0 stop.
+    impossible = -100.0
+    table = np.full((5, 4), impossible)
+    table[-1, [STOP, 2]] = np.log([0.6, 0.4])
+    table[[2, 3, 0], [3, 0, STOP]] = 0.0
     batch = batch_of(table[None])
     limits = {"max_tokens": 6, "stop_ids": (STOP,)}
-    short = generate(MarkovCaptioner(2), {}, batch, Beam(size=8), **limits)
-    long = generate(MarkovCaptioner(2), {}, batch, Beam(size=8, length_penalty=3.0), **limits)
+    short = generate(MarkovCaptioner(4), {}, batch, Beam(size=3), **limits)
+    long = generate(MarkovCaptioner(4), {}, batch, Beam(size=3, length_penalty=3.0), **limits)
     assert sentences(short, 0) == [(STOP,)]
-    assert len(sentences(long, 0)[0]) > 1
+    assert sentences(long, 0) == [(2, 3, 0, STOP)]
+    np.testing.assert_allclose(short.score, [[np.log(0.6)]], rtol=1e-6)
+    np.testing.assert_allclose(long.score, [[np.log(0.4) / (9 / 6) ** 3]], rtol=1e-6)
 
 
 def test_any_of_several_stop_ids_ends_a_hypothesis():

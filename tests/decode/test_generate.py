@@ -8,9 +8,8 @@ import pytest
 from adiff_jax.decode.beam import Beam
 from adiff_jax.decode.generate import generate, parse_strategy
 from adiff_jax.decode.sampling import Greedy, Sample
-from tests.decode.toys import MarkovCaptioner, batch_of, recurrent, steps_of
+from tests.decode.toys import STOP, MarkovCaptioner, batch_of, recurrent, steps_of
 
-STOP = 1
 STRATEGIES = (Greedy(), Sample(top_k=4), Beam(size=3))
 
 

@@ -16,6 +16,9 @@ Step = Callable[[Sequence[int]], np.ndarray]
 """Log-probabilities [v] of the token after a given beginning."""
 
 
+STOP = 1
+
+
 class MarkovCaptioner(nn.Module):
     """The next logits depend on the last token only: row `token` of the example's own table.
 
@@ -92,7 +95,7 @@ def batch_of(features: np.ndarray, valid: Sequence[bool] | None = None) -> Batch
 def recurrent(
     vocabulary: int, rows: int, seed: int = 0
 ) -> tuple[RecurrentCaptioner, Any, Batch, np.ndarray]:
-    """A random GRU captioner, its variables, a batch and the batch's features."""
+    """A random GRU captioner that likes to stop, its variables, a batch and its features."""
     random = np.random.default_rng(seed)
     features = random.normal(size=(rows, 3, 8)).astype(np.float32)
     model = RecurrentCaptioner(vocabulary)
@@ -102,6 +105,7 @@ def recurrent(
     variables = jax.tree.map(
         lambda leaf: random.normal(size=leaf.shape, scale=0.6).astype(np.float32), shapes
     )
+    variables["params"]["head"]["bias"] += 1.5 * (np.arange(vocabulary) == STOP)
     return model, variables, batch, features
 
 
