@@ -71,7 +71,9 @@ class Example:
     `waves` holds one or two float32 arrays [n] at `rate`. `scene` identifies the content of the
     scene: pairs with equal, non-empty `scene` are no negatives of each other. `edits` is None
     when the truth is unknown, and (Edit("none"),) when nothing changed. `recordings` names the
-    original recordings heard in the clips, the units of the bootstrap.
+    original recordings heard in the clips, the units of the bootstrap. `features` [f d], two of
+    them, stand in place of `waves` where an encoder's output was cached. `clips` describes each
+    clip, for sources that know more of it than its samples.
     """
 
     id: str
@@ -85,6 +87,7 @@ class Example:
     prompt: str = ""
     tier: int = 0
     clips: tuple[Clip, ...] = ()
+    features: tuple[np.ndarray, ...] = ()
 
     @property
     def described_clips(self) -> tuple[Clip, ...]:
@@ -135,4 +138,3 @@ class TextEncoder(Protocol):
     def encode(self, text: str) -> list[int]:
         """Token ids of `text`, without start or end tokens."""
         ...
-

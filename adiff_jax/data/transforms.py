@@ -52,14 +52,18 @@ class Encode:
 
         Errors: ValueError that says what is wrong with the example.
         """
-        if len(example.waves) not in (1, 2):
-            raise ValueError(f"holds {len(example.waves)} clips; one or two are expected")
+        clips = example.features or example.waves
+        if len(clips) not in (1, 2):
+            raise ValueError(f"holds {len(clips)} clips; one or two are expected")
         row: Row = {
             "valid": np.bool_(True),
             "example_id": np.int32(index),
             "scene_id": scene_id(example),
             "changed": np.bool_(example.edits != (Edit("none"),)),
         }
+        for number, frames in enumerate(example.features, start=1):
+            row[f"features_{number}"] = frames
+            row[f"length_{number}"] = np.int32(len(frames))
         for number, wave in enumerate(example.waves, start=1):
             audio, length = self._fit(wave, example.rate)
             row[f"audio_{number}"], row[f"length_{number}"] = audio, length

@@ -105,6 +105,13 @@ def put_batch(arrays: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Arr
     }
 
 
+def local_rows(array: jax.Array, mesh: Mesh) -> np.ndarray:
+    """This process's rows of a global array, in order: the inverse of `put_batch`."""
+    placed = jax.device_put(array, batch_sharding(mesh))
+    by_start = {shard.index[0].start or 0: shard.data for shard in placed.addressable_shards}
+    return np.concatenate([np.asarray(by_start[start]) for start in sorted(by_start)])
+
+
 def constrainer(mesh: Mesh) -> Constrain:
     """Place activations by the logical names of their axes (`LOGICAL_AXES`).
 

@@ -1,0 +1,190 @@
+"""`adiff evaluate`: the answers of a trained run, or of any other system, and their scores.
+
+Writes `predictions/SPLIT.jsonl`, the scores beside it, and `metrics.json`, the latest scores.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from etils import epath
+
+from adiff_jax.arrays import Batch
+from adiff_jax.data.schema import Arrays, Source, Truth
+from adiff_jax.data.sources import open_source
+from adiff_jax.data.synth.captions import read_edits
+from adiff_jax.decode.generate import parse_strategy
+from adiff_jax.evaluate import baselines, structured
+from adiff_jax.evaluate.captions import CaptionConfig
+from adiff_jax.evaluate.evaluator import evaluate
+from adiff_jax.evaluate.gather import gather_objects
+from adiff_jax.evaluate.predictions import Prediction, read_predictions, write_predictions
+from adiff_jax.evaluate.scoring import ScoreConfig, score, write_metrics
+from adiff_jax.evaluate.tagging import tagging_scores
+from adiff_jax.models.tagger import Tagger
+from adiff_jax.parallel.mesh import local_rows
+from adiff_jax.parts import Parts
+from adiff_jax.protocol import Variables
+from adiff_jax.run import Trained
+from adiff_jax.validate import tag
+
+RETRIEVAL_EXAMPLES = 1024
+"""Training pairs that the nearest-caption baseline chooses from."""
+
+
+@dataclass(frozen=True)
+class Answering:
+    """How to answer: `decode` as in `decode.generate.parse_strategy`; "" is the experiment's own.
+
+    `require` names metrics that must not be missing ("spice").
+    """
+
+    decode: str = ""
+    require: tuple[str, ...] = ()
+
+
+def answer(trained: Trained, split: str, config: Answering) -> dict[str, Any]:
+    """Answer a split with a run, write predictions and scores, and return the scores."""
+    parts = trained.parts
+    source = open_source(parts.experiment.split(split))
+    if isinstance(parts.experiment.model, Tagger):
+        scores, labels, _ = tag(parts, source, trained.variables)
+        metrics: dict[str, Any] = {"tagging": tagging_scores(scores, labels, parts.classes)}
+    else:
+        decode = config.decode or parts.experiment.evaluation.decode
+        predictions = sentences(trained, source, decode)
+        backward = sentences(trained, source, decode, swap=True)
+        if jax.process_index() == 0:
+            trained.directory.predictions.mkdir(parents=True, exist_ok=True)
+            write_predictions(trained.directory.predictions / f"{split}.jsonl", predictions)
+        metrics = {
+            **_score(source, predictions, config, _baselines(trained, source)),
+            "decode": decode,
+        }
+        if "structured" in metrics:
+            swapped = structured.swap_consistency(_texts(predictions), _texts(backward), read_edits)
+            consistency = float(swapped.values.sum() / swapped.counts.sum())
+            metrics["structured"]["swap"] = {"consistent": consistency}
+    metrics |= {"split": split, "checkpoint": trained.step}
+    if jax.process_index() == 0:
+        trained.directory.predictions.mkdir(parents=True, exist_ok=True)
+        write_metrics(trained.directory.predictions / f"{split}.metrics.json", metrics)
+        write_metrics(trained.directory.metrics, metrics)
+    return metrics
+
+
+def score_file(
+    trained: Trained, split: str, path: epath.PathLike, config: Answering
+) -> dict[str, Any]:
+    """Scores of another system's answers to the same examples; nothing is written."""
+    source = open_source(trained.parts.experiment.split(split))
+    return _score(source, read_predictions(path), config, {}) | {"split": split}
+
+
+def sentences(
+    trained: Trained, source: Source, decode: str, swap: bool = False
+) -> list[Prediction]:
+    """The best sentence for every example; with `swap`, of the clips in the other order."""
+    batches = trained.parts.rows(source)
+    return evaluate(
+        trained.parts.decoder(trained.variables, parse_strategy(decode)),
+        map(swapped, batches) if swap else batches,
+        truths_of(source),
+        process=jax.process_index(),
+        processes=jax.process_count(),
+        gather=gather_objects,
+    )
+
+
+def swapped(arrays: Arrays) -> Arrays:
+    """The same rows with the clips exchanged."""
+    names = {"1": "2", "2": "1"}
+    return {
+        f"{key[:-1]}{names[key[-1]]}" if key[-2:] in ("_1", "_2") else key: value
+        for key, value in arrays.items()
+    }
+
+
+def truths_of(source: Source) -> list[Truth]:
+    """References and edits of every example."""
+    return [source.truth(index) for index in range(len(source))]
+
+
+def _score(
+    source: Source,
+    predictions: Sequence[Prediction],
+    config: Answering,
+    others: dict[str, Sequence[Prediction]],
+) -> dict[str, Any]:
+    return score(
+        predictions,
+        truths_of(source),
+        ScoreConfig(captions=CaptionConfig(require=config.require)),
+        read_edits=read_edits,
+        baselines=others,
+    )
+
+
+def _texts(predictions: Sequence[Prediction]) -> dict[str, str]:
+    return {prediction.id: prediction.text for prediction in predictions}
+
+
+def _baselines(trained: Trained, source: Source) -> dict[str, Sequence[Prediction]]:
+    """The most frequent training caption, and the caption of the nearest training pair."""
+    training = open_source(trained.parts.experiment.data.train)
+    count = min(RETRIEVAL_EXAMPLES, len(training))
+    captions = [training.truth(index).references[0] for index in range(count)]
+    truths = truths_of(source)
+    return {
+        "most frequent": baselines.most_frequent(captions, truths),
+        "nearest": baselines.nearest(
+            embeddings(trained.parts, trained.variables, source),
+            truths,
+            embeddings(trained.parts, trained.variables, First(training, count)),
+            captions,
+        ),
+    }
+
+
+@dataclass(frozen=True)
+class First:
+    """The first `count` examples of a source."""
+
+    source: Source
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Any:
+        return self.source[index]
+
+    def truth(self, index: int) -> Truth:
+        return self.source.truth(index)
+
+    def texts(self) -> Iterator[str]:
+        return self.source.texts()
+
+
+def embeddings(parts: Parts, variables: Variables, source: Source) -> np.ndarray:
+    """[n d] mean over the decoder's memory of every pair, the retrieval baseline's embedding."""
+    module = parts.objective.module
+
+    @jax.jit
+    def embed(variables: Variables, batch: Batch) -> jax.Array:
+        found = module.apply(variables, batch, method="encode")
+        weight = found.memory_mask[:, :, None]
+        return (found.memory * weight).sum(axis=1) / jnp.maximum(weight.sum(axis=1), 1)
+
+    rows = []
+    for arrays in parts.rows(source):
+        found = local_rows(embed(variables, parts.to_batch(arrays)), parts.mesh)
+        rows += [
+            {"id": int(arrays["example_id"][place]), "embedding": found[place].tolist()}
+            for place in np.flatnonzero(arrays["valid"])
+        ]
+    by_id = {row["id"]: row["embedding"] for row in gather_objects(rows)}
+    return np.array([by_id[index] for index in range(len(source))])

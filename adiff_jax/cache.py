@@ -1,0 +1,79 @@
+"""Encodes a source once with a trained encoder: the feature cache that ablations train on."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from adiff_jax.audio.frontends import frame_lengths
+from adiff_jax.data.features import CachedPairs, read_about, write_features
+from adiff_jax.data.pipeline import evaluation_batches
+from adiff_jax.data.schema import Arrays, Source
+from adiff_jax.data.sources import SourceConfig, open_source
+from adiff_jax.data.transforms import Encode
+from adiff_jax.experiment import ConfigError, Data, source_json
+from adiff_jax.models.build import build_encoder
+from adiff_jax.models.features import Augment, as_channels, clip_features
+from adiff_jax.run import Trained, load_trained
+
+
+def cached(config: SourceConfig, encoder_run: str, path: str, data: Data) -> CachedPairs:
+    """The features of a source under `path`, encoded now unless they are there.
+
+    Raises ConfigError when `path` holds the features of another source or encoder.
+    """
+    trained = load_trained(encoder_run)
+    made_of = {"source": json.loads(source_json(config)), "encoder": _fingerprint(trained)}
+    about = read_about(path)
+    if about is None:
+        source = open_source(config)
+        write_features(path, source, encode_pairs(trained, source, data), made_of)
+    elif {name: about[name] for name in made_of} != made_of:
+        raise ConfigError(
+            f"{path} holds features of another source or encoder: remove it, or choose another "
+            "--workdir"
+        )
+    return CachedPairs(path)
+
+
+def encode_pairs(
+    trained: Trained, source: Source, data: Data
+) -> Iterator[tuple[Arrays, np.ndarray, np.ndarray]]:
+    """(loader batch, frames [b 2 f d], valid frames [b 2]) of every pair, by a run's encoder."""
+    config = trained.parts.experiment.model.encoder
+    module = build_encoder(config, jnp.float32)
+    variables = {name: tree["encoder"] for name, tree in trained.variables.items()}
+
+    @jax.jit
+    def encode(audio: jax.Array, lengths: jax.Array) -> tuple[jax.Array, jax.Array]:
+        features = clip_features(config, Augment(), audio, None)
+        frames, mask = module.apply(
+            variables,
+            as_channels([features], config.channels),
+            frame_lengths(config.frontend, lengths),
+        )
+        return frames, mask.sum(axis=1)
+
+    batch = trained.parts.experiment.evaluation.batch
+    rows = evaluation_batches(source, Encode(data.encode), batch, config=data.loader)
+    with tqdm(total=len(source), desc="encoding", unit="pair", disable=None) as bar:
+        for arrays in rows:
+            clips = [encode(arrays[f"audio_{i}"], arrays[f"length_{i}"]) for i in (1, 2)]
+            frames, lengths = (
+                np.stack([np.asarray(clip[part]) for clip in clips], axis=1) for part in (0, 1)
+            )
+            yield arrays, frames, lengths
+            bar.update(int(arrays["valid"].sum()))
+
+
+def _fingerprint(trained: Trained) -> str:
+    """SHA-256 of the encoder's weights and statistics."""
+    digest = hashlib.sha256()
+    for name in sorted(trained.variables):
+        for leaf in jax.tree.leaves(trained.variables[name]["encoder"]):
+            digest.update(np.asarray(leaf).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,142 @@
+"""The parts of an experiment once its data are at hand: mesh, tokenizer, objective, rows."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from adiff_jax.arrays import Batch
+from adiff_jax.data.pipeline import evaluation_batches
+from adiff_jax.data.schema import Arrays, Source
+from adiff_jax.data.tokenizers import Tokenizer, build_tokenizer
+from adiff_jax.data.transforms import Encode, check_lengths
+from adiff_jax.decode.generate import Strategy, generate
+from adiff_jax.evaluate.evaluator import Generated
+from adiff_jax.experiment import ConfigError, Experiment
+from adiff_jax.models.adc import Adc
+from adiff_jax.models.tagger import Tagger
+from adiff_jax.objectives import Captioning, Tagging
+from adiff_jax.parallel.mesh import constrainer, local_rows, make_mesh, put_batch
+from adiff_jax.protocol import Variables
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What an experiment is made of once its data are at hand."""
+
+    experiment: Experiment
+    mesh: Mesh
+    tokenizer: Tokenizer | None  # None for tagging
+    classes: tuple[str, ...] = ()  # of tagging
+
+    @cached_property
+    def objective(self) -> Captioning | Tagging:
+        return self.experiment.objective(constrainer(self.mesh))
+
+    @property
+    def encode(self) -> Encode:
+        return Encode(self.experiment.data.encode, self.tokenizer, self.classes)
+
+    def rows(self, source: Source) -> Iterator[Arrays]:
+        """Evaluation batches of this process."""
+        return evaluation_batches(
+            source,
+            self.encode,
+            self.experiment.evaluation.batch,
+            jax.process_index(),
+            jax.process_count(),
+            self.experiment.data.loader,
+        )
+
+    def to_batch(self, arrays: Arrays) -> Batch:
+        """This process's rows as a global batch on the mesh."""
+        return Batch(**put_batch(arrays, self.mesh))
+
+    def decoder(
+        self, variables: Variables, strategy: Strategy
+    ) -> Callable[[Arrays], list[Generated]]:
+        """A function from a loader batch to the best sentence of each of this process's rows."""
+        tokenizer, key = self.tokenizer, jax.random.key(self.experiment.evaluation.seed)
+        if tokenizer is None:
+            raise ConfigError("a tagger generates no sentences")
+
+        def decode(arrays: Arrays) -> list[Generated]:
+            found = generate(
+                self.objective.module,
+                variables,
+                self.to_batch(arrays),
+                strategy,
+                max_tokens=self.experiment.data.encode.max_tokens,
+                stop_ids=(tokenizer.end_id,),
+                key=key,
+            )
+            tokens, mask, logprob = (
+                local_rows(x[:, 0], self.mesh) for x in (found.tokens, found.mask, found.logprob)
+            )
+            kept = [row[of] for row, of in zip(tokens, mask, strict=True)]
+            return [
+                Generated(tuple(row.tolist()), tokenizer.decode(row), float(score))
+                for row, score in zip(kept, logprob, strict=True)
+            ]
+
+        return decode
+
+
+def assemble(experiment: Experiment, train_source: Source, tokenizer: Tokenizer | None) -> Parts:
+    """The parts of an experiment; its tokenizer is built from the training texts unless given.
+
+    Raises ConfigError when vocabulary, caption lengths or classes do not fit the configuration.
+    """
+    mesh = make_mesh(experiment.mesh)
+    match experiment.model:
+        case Tagger(classes=classes):
+            names = tuple(train_source.classes)
+            if len(names) != classes:
+                raise ConfigError(
+                    f"model.classes is {classes}, but the training source has {len(names)} "
+                    f"classes: {', '.join(names)}"
+                )
+            return Parts(experiment, mesh, None, names)
+        case Adc(vocab_size=cap):
+            if tokenizer is None:
+                tokenizer = build_tokenizer(experiment.data.tokenizer, train_source.texts())
+                check_lengths(experiment.data.encode, tokenizer, train_source.texts())
+            if tokenizer.vocab_size > cap:
+                raise ConfigError(
+                    f"model.vocab_size is {cap}, but the tokenizer has {tokenizer.vocab_size} "
+                    f"tokens: set it to at least that"
+                )
+            return Parts(experiment, mesh, tokenizer)
+
+
+def abstract_batch(experiment: Experiment) -> Batch:
+    """Shapes of a training batch of this experiment, nothing loaded."""
+    rows, encode = experiment.train.global_batch, experiment.data.encode
+
+    def array(shape: tuple[int, ...], kind: Any) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((rows, *shape), kind)
+
+    wave = array((encode.samples,), jnp.float32)
+    length = array((), jnp.int32)
+    batch = Batch(
+        valid=array((), jnp.bool_),
+        example_id=array((), jnp.int32),
+        audio_1=wave,
+        length_1=length,
+        scene_id=array((), jnp.int32),
+        changed=array((), jnp.bool_),
+    )
+    match experiment.model:
+        case Tagger(classes=classes):
+            return batch.replace(labels=array((classes,), jnp.float32))
+        case Adc():
+            return batch.replace(
+                audio_2=wave,
+                length_2=length,
+                tokens=array((encode.max_tokens,), jnp.int32),
+                tokens_mask=array((encode.max_tokens,), jnp.bool_),
+            )

@@ -1,0 +1,156 @@
+"""Builds the parts of an experiment and hands them over: train, load, evaluate.
+
+Nothing here computes: models, losses, loops and scores live in their rooms, and this file decides
+which of them meet.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from etils import epath
+
+from adiff_jax.checkpoint.checkpoints import CheckpointError, Checkpoints, Keep
+from adiff_jax.checkpoint.run_directory import RunDirectory
+from adiff_jax.data.order import RowOrder
+from adiff_jax.data.pipeline import train_batches
+from adiff_jax.data.schema import Arrays
+from adiff_jax.data.sources import open_source
+from adiff_jax.data.tokenizers import load_tokenizer
+from adiff_jax.experiment import Experiment, StartFrom, from_json, to_json
+from adiff_jax.models.tagger import Tagger
+from adiff_jax.parallel.mesh import make_mesh
+from adiff_jax.parts import Parts, assemble
+from adiff_jax.protocol import Variables
+from adiff_jax.train.loop import fit
+from adiff_jax.train.state import overlay
+from adiff_jax.validate import validation
+
+MAY_CHANGE = ("mesh", "data.loader", "evaluation", "train.wandb_project", "train.log_every")
+"""Fields of an experiment that change no trained parameter, so a resumed run may differ in them."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained run: its parts and its best weights."""
+
+    directory: RunDirectory
+    parts: Parts
+    variables: Variables
+    step: int
+
+
+def train(experiment: Experiment, workdir: epath.PathLike) -> RunDirectory:
+    """Train an experiment in its directory, from where it stopped if it did.
+
+    Raises RunDirectoryError when the directory holds another experiment.
+    """
+    run = RunDirectory.at(workdir)
+    run.claim(to_json(experiment), MAY_CHANGE)
+    source = open_source(experiment.data.train)
+    stored = load_tokenizer(run.path) if run.tokenizer.exists() else None
+    parts = assemble(experiment, source, stored)
+    if parts.tokenizer is not None and stored is None and jax.process_index() == 0:
+        parts.tokenizer.save(run.path)
+    config = experiment.train
+    order = RowOrder(len(source), config.seed)
+
+    def batches(start: int) -> Iterator[Arrays]:
+        return train_batches(
+            source,
+            parts.encode,
+            order,
+            config.global_batch,
+            start,
+            jax.process_index(),
+            jax.process_count(),
+            experiment.data.loader,
+        )
+
+    fit(
+        parts.objective,
+        batches,
+        config,
+        parts.mesh,
+        run,
+        evaluate=validation(parts, open_source(experiment.data.validation)),
+        overlay=pretrained(experiment.start) if experiment.start else None,
+        seconds_per_example=2 * experiment.data.encode.seconds,
+    )
+    return run
+
+
+def pretrained(starts: tuple[StartFrom, ...]) -> Callable[[Variables], Variables]:
+    """Fresh variables -> the same with subtrees of other runs laid over them."""
+
+    def lay_over(variables: Variables) -> Variables:
+        for start in starts:
+            _, source, _ = restore(RunDirectory.at(start.run))
+            if start.grow_channels:
+                source = grown(source, variables, start.subtrees)
+            variables = overlay(variables, source, start.subtrees)
+        return variables
+
+    return lay_over
+
+
+def grown(source: Variables, target: Variables, subtrees: tuple[tuple[str, str], ...]) -> Variables:
+    """`source` with zero input channels appended to convolution kernels that have too few."""
+
+    def at(tree: Any, path: tuple[str, ...]) -> Any:
+        for name in path:
+            tree = tree[name] if isinstance(tree, Mapping) and name in tree else None
+        return tree
+
+    moved = [(tuple(a.split("/")), tuple(b.split("/"))) for a, b in subtrees]
+
+    def grow(path: tuple[Any, ...], leaf: np.ndarray) -> np.ndarray:
+        names = tuple(str(entry.key) for entry in path)
+        for below, onto in moved:
+            wanted = at(target["params"], (*onto, *names[len(below) :]))
+            if (
+                names[: len(below)] == below
+                and wanted is not None
+                and leaf.ndim == wanted.ndim == 4
+            ):
+                missing = wanted.shape[2] - leaf.shape[2]
+                if missing > 0:
+                    return np.pad(leaf, ((0, 0), (0, 0), (0, missing), (0, 0)))
+        return leaf
+
+    return {**source, "params": jax.tree_util.tree_map_with_path(grow, source["params"])}
+
+
+def restore(run: RunDirectory) -> tuple[Experiment, Variables, int]:
+    """Experiment, best weights (numpy) and their step of a run directory.
+
+    "Best" is by `train.best_metric`; without one, the newest.
+    """
+    experiment = from_json(run.read_experiment())
+    keep = Keep(
+        experiment.train.keep_last, experiment.train.best_metric, experiment.train.best_mode
+    )
+    checkpoints = Checkpoints(run.checkpoints, keep, read_only=True)
+    step = checkpoints.best_step() or checkpoints.latest_step()
+    if step is None:
+        raise CheckpointError(
+            f"{run.path} has no finished checkpoint yet: train it first (adiff train ... --workdir)"
+        )
+    variables = checkpoints.restore_variables(step)
+    checkpoints.close()
+    return experiment, variables, step
+
+
+def load_trained(path: epath.PathLike) -> Trained:
+    """A run directory ready for use; nothing beside it is needed."""
+    run = RunDirectory.at(path)
+    experiment, variables, step = restore(run)
+    if isinstance(experiment.model, Tagger):
+        source = open_source(experiment.data.train)
+        return Trained(run, assemble(experiment, source, None), variables, step)
+    tokenizer = load_tokenizer(run.path)
+    parts = Parts(experiment, make_mesh(experiment.mesh), tokenizer)
+    return Trained(run, parts, jax.tree.map(jnp.asarray, variables), step)

@@ -1,0 +1,115 @@
+"""The evaluation that training calls: losses, sentences and controls on the validation source.
+
+Scores are flat names for the log and for choosing the best checkpoint: `validation/loss/caption`,
+`validation/program.exact`, `validation/operation.accuracy`, `validation/mAP`, ...
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+
+import jax
+import numpy as np
+
+from adiff_jax.arrays import Batch, Term
+from adiff_jax.data.schema import Arrays, Source
+from adiff_jax.data.synth.captions import read_edits
+from adiff_jax.decode.sampling import Greedy
+from adiff_jax.evaluate import structured
+from adiff_jax.evaluate.evaluator import evaluate
+from adiff_jax.evaluate.gather import gather_objects
+from adiff_jax.evaluate.tagging import tagging_scores
+from adiff_jax.objectives import Captioning, Tagging, disentanglement_controls
+from adiff_jax.parallel.mesh import local_rows
+from adiff_jax.parts import Parts
+from adiff_jax.protocol import Variables
+from adiff_jax.train.state import TrainState
+
+Scores = dict[str, float]
+
+
+def validation(parts: Parts, source: Source) -> Callable[[TrainState, int], Mapping[str, float]]:
+    """The evaluation callable of `train.loop.fit` on a validation source."""
+
+    def validate(state: TrainState, step: int) -> Mapping[str, float]:
+        del step
+        match parts.objective:
+            case Captioning():
+                scores = _captioning(parts, source, state.variables)
+            case Tagging():
+                _, _, scores = tag(parts, source, state.variables)
+        return {f"validation/{name}": value for name, value in scores.items()}
+
+    return validate
+
+
+def _captioning(parts: Parts, source: Source, variables: Variables) -> Scores:
+    batches = list(parts.rows(source))
+    objective = parts.objective
+    if not isinstance(objective, Captioning):
+        raise TypeError(f"{type(objective).__name__} generates no sentences")
+    scores = term_means(_terms(objective, variables, parts.to_batch(rows)) for rows in batches)
+    truths = [source.truth(index) for index in range(len(source))]
+    predictions = evaluate(
+        parts.decoder(variables, Greedy()),
+        batches,
+        truths,
+        process=jax.process_index(),
+        processes=jax.process_count(),
+        gather=gather_objects,
+    )
+    by_id = {truth.id: truth for truth in truths}
+    known = [p for p in predictions if by_id[p.id].edits is not None]
+    answers = structured.read_answers(
+        [p.text for p in known], [by_id[p.id].edits or () for p in known], read_edits
+    )
+    for name, (values, counts) in structured.measures(answers).items():
+        if counts.sum():
+            scores[name] = float(values.sum() / counts.sum())
+    return scores
+
+
+@partial(jax.jit, static_argnames="objective")
+def _terms(objective: Captioning, variables: Variables, batch: Batch) -> dict[str, Term]:
+    """Loss terms and metrics in evaluation mode, with SDD's controls where SDD is on."""
+    terms, _, metrics = objective.loss(variables, batch, {}, False)
+    found = {f"loss/{name}": term for name, term in terms.items()} | metrics
+    if objective.model.sdd.stage != "off":
+        found |= disentanglement_controls(objective, variables, batch)
+    return found
+
+
+def term_means(found: Iterable[Mapping[str, Term]]) -> Scores:
+    """Means of terms over batches: the sums of the sums over those of the weights."""
+    sums: dict[str, np.ndarray] = {}
+    for terms in found:
+        for name, (value, weight) in terms.items():
+            sums[name] = sums.get(name, np.zeros(2)) + np.array([value, weight], np.float64)
+    return {name: float(total / weight) for name, (total, weight) in sums.items() if weight}
+
+
+def tag(
+    parts: Parts, source: Source, variables: Variables
+) -> tuple[np.ndarray, np.ndarray, Scores]:
+    """Scores [n c] and labels [n c] of every clip of a source, and mAP."""
+    apply = jax.jit(parts.objective.module.apply)
+    rows: list[dict[str, list[float] | int]] = []
+    for arrays in parts.rows(source):
+        logits = local_rows(apply(variables, parts.to_batch(arrays)), parts.mesh)
+        rows += _tag_rows(arrays, logits)
+    found = {row["id"]: row for row in gather_objects(rows)}
+    if sorted(found) != list(range(len(source))):
+        raise ValueError(f"{len(found)} clips were scored of {len(source)}")
+    scores = np.array([found[index]["scores"] for index in sorted(found)])
+    labels = np.array([found[index]["labels"] for index in sorted(found)])
+    return scores, labels, {"mAP": float(tagging_scores(scores, labels, parts.classes)["mAP"])}
+
+
+def _tag_rows(arrays: Arrays, logits: np.ndarray) -> list[dict[str, list[float] | int]]:
+    return [
+        {
+            "id": int(arrays["example_id"][place]),
+            "scores": logits[place].tolist(),
+            "labels": arrays["labels"][place].tolist(),
+        }
+        for place in np.flatnonzero(arrays["valid"])
+    ]
