@@ -1,0 +1,14 @@
+"""What the grids start from: `adc_esc10` on cached features, cheap enough for many seeds."""
+
+from dataclasses import replace
+
+from adiff_jax.experiment import Experiment
+
+from ..adc_esc10 import get_config as published
+
+
+def get_config() -> Experiment:
+    """20,480 training pairs, seen 1.6 times; the encoder stays the tagger's."""
+    base = published()
+    data = replace(base.data, train=replace(base.data.train, size=20_480))
+    return replace(base, data=data, train=replace(base.train, steps=1000, eval_every=500))

@@ -1,0 +1,16 @@
+"""{full attention, CAC} × {SDD off, late}: adiff ablate configs/ablations/mask_sdd.py."""
+
+from dataclasses import replace
+
+from adiff_jax.ablate import Cell, Grid
+
+from .cached import get_config
+
+
+def get_grid() -> Grid:
+    base, cells = get_config(), []
+    for mask, stage in (("none", "off"), ("none", "late"), ("cac", "off"), ("cac", "late")):
+        parts = {"comparison": replace(base.model.comparison, mask=mask)}
+        model = replace(base.model, sdd=replace(base.model.sdd, stage=stage), **parts)
+        cells.append(Cell(f"{mask}-{stage}", replace(base, model=model)))
+    return Grid("mask_sdd", tuple(cells), seeds=5, features_from="runs/byola_tagging")

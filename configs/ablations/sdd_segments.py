@@ -1,0 +1,14 @@
+"""Late SDD on Z with and without segment vectors: adiff ablate configs/ablations/sdd_segments.py."""
+
+from dataclasses import replace
+
+from adiff_jax.ablate import Cell, Grid
+
+from .cached import get_config
+
+
+def get_grid() -> Grid:
+    base = get_config()
+    without = replace(base.model, sdd=replace(base.model.sdd, segments=False))
+    cells = (Cell("with-segments", base), Cell("without-segments", replace(base, model=without)))
+    return Grid("sdd_segments", cells, seeds=3, features_from="runs/byola_tagging")
