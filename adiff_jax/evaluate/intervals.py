@@ -15,7 +15,9 @@ its interval is a multiplier bootstrap over the original recordings of both clip
    (Fafchamps and Gubert 2007; Cameron, Gelbach and Miller 2011). Subtracting the score from few
    recordings makes that sum too small; it is divided by what its expectation would be, relative
    to the truth, if recordings had independent effects of one size. It never falls below the
-   variance of independent pairs.
+   variance of independent pairs. A draw is divided by the root of a chi-square over its degrees of
+   freedom, the effective number of recordings (sum m^2)^2 / sum m^4 less one, where m is the share
+   of the counts that a recording is heard in: few recordings tell little of their own variance.
 4. With several seeds the per-pair values are averaged over them, and each draw adds the spread
    of the seeds' scores over the square root of their number, times a Student t deviate.
 """
@@ -27,6 +29,8 @@ from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import numpy as np
+
+Numbers = np.ndarray | Sequence[Any]
 
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -115,6 +119,11 @@ class Clusters:
         sharing = float(np.sum(self.sign * self.sums(pull) ** 2))
         return max(sharing / self._seen_share(counts), float(np.sum(pull**2)))
 
+    def freedom(self, counts: np.ndarray) -> float:
+        """Effective number of recordings less one, at least one."""
+        squares = (self.sums(counts)[self.alone] / counts.sum()) ** 2
+        return max(1.0, float(np.sum(squares) ** 2 / np.sum(squares**2)) - 1)
+
     def _seen_share(self, counts: np.ndarray) -> float:
         """Expectation of the sharing variance over the true one, recordings having iid effects.
 
@@ -139,9 +148,9 @@ class Clusters:
 
 
 def interval(
-    values: np.ndarray | Sequence[Any],
+    values: Numbers,
     clusters: Clusters,
-    counts: np.ndarray | Sequence[float] | None = None,
+    counts: Numbers | None = None,
     *,
     level: float = LEVEL,
     resamples: int = RESAMPLES,
@@ -161,14 +170,15 @@ def interval(
     values, counts = _checked(values, clusters, counts)
     draws = _recording_draws(values.mean(axis=0), clusters, counts, resamples, seed)
     draws += _seed_draws(values, counts, resamples, seed + 1)
-    return _ends(values.mean(axis=0), counts, draws, level)
+    mean = float(values.mean(axis=0).sum() / counts.sum())
+    return _ends(mean, draws, level, *_attainable(values, counts))
 
 
 def paired_interval(
-    first: np.ndarray | Sequence[Any],
-    second: np.ndarray | Sequence[Any],
+    first: Numbers,
+    second: Numbers,
     clusters: Clusters,
-    counts: np.ndarray | Sequence[float] | None = None,
+    counts: Numbers | None = None,
     *,
     level: float = LEVEL,
     resamples: int = RESAMPLES,
@@ -185,14 +195,16 @@ def paired_interval(
     draws = _recording_draws(difference, clusters, counts, resamples, seed)
     draws += _seed_draws(first, counts, resamples, seed + 1)
     draws -= _seed_draws(second, counts, resamples, seed + 2)
-    return _ends(difference, counts, draws, level)
+    (a_low, a_high), (b_low, b_high) = _attainable(first, counts), _attainable(second, counts)
+    mean = float(difference.sum() / counts.sum())
+    return _ends(mean, draws, level, a_low - b_high, a_high - b_low)
 
 
 def smallest_detectable_difference(
-    first: np.ndarray | Sequence[Any],
-    second: np.ndarray | Sequence[Any],
+    first: Numbers,
+    second: Numbers,
     clusters: Clusters,
-    counts: np.ndarray | Sequence[float] | None = None,
+    counts: Numbers | None = None,
     *,
     seeds: int | None = None,
     level: float = LEVEL,
@@ -216,9 +228,9 @@ def smallest_detectable_difference(
 
 
 def _checked(
-    values: np.ndarray | Sequence[Any],
+    values: Numbers,
     clusters: Clusters,
-    counts: np.ndarray | Sequence[float] | None,
+    counts: Numbers | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Values as [seeds n] and counts as [n], both float64."""
     values = np.atleast_2d(np.asarray(values, np.float64))
@@ -252,10 +264,12 @@ def _recording_draws(
     if wanted <= 0.0:
         return np.zeros(resamples)
     rng = np.random.default_rng(seed)
+    freedom = clusters.freedom(counts)
+    wider = np.sqrt(freedom / rng.chisquare(freedom, resamples))
     if drawn <= 1e-12 * wanted:  # The pulls cancel within every recording; nothing to scale.
-        return rng.standard_normal(resamples) * np.sqrt(wanted)
+        return rng.standard_normal(resamples) * wider * np.sqrt(wanted)
     draws = (rng.multinomial(n, np.full(n, 1 / n), size=resamples) - 1.0) @ by_recording
-    return draws * np.sqrt(wanted / drawn)
+    return draws * wider * np.sqrt(wanted / drawn)
 
 
 def _seed_draws(values: np.ndarray, counts: np.ndarray, resamples: int, seed: int) -> np.ndarray:
@@ -268,10 +282,14 @@ def _seed_draws(values: np.ndarray, counts: np.ndarray, resamples: int, seed: in
     return np.random.default_rng(seed).standard_t(seeds - 1, resamples) * spread
 
 
-def _ends(values: np.ndarray, counts: np.ndarray, draws: np.ndarray, level: float) -> Interval:
-    """Percentile ends, kept within what any weighting of the pairs can reach."""
-    mean = values.sum() / counts.sum()
-    counted = values[counts > 0] / counts[counts > 0]
-    ends = mean + np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    low, high = np.clip(ends, min(counted.min(), mean), max(counted.max(), mean))
-    return Interval(float(mean), float(low), float(high))
+def _attainable(values: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
+    """Lowest and highest score of a pair that counts: no weighting of pairs leaves this range."""
+    scores = values[:, counts > 0] / counts[counts > 0]
+    return float(scores.min()), float(scores.max())
+
+
+def _ends(mean: float, draws: np.ndarray, level: float, lowest: float, highest: float) -> Interval:
+    """Percentile ends, kept within the attainable range."""
+    low, high = mean + np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    # The mean of equal scores may differ from them in the last digit.
+    return Interval(mean, min(mean, max(lowest, float(low))), max(mean, min(highest, float(high))))

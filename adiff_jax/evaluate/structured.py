@@ -180,7 +180,7 @@ def _invert_edit(edit: Edit) -> Edit:
     return Edit(REVERSE[edit.operation], edit.event)
 
 
-def _measure(values: Sequence[float], counts: Sequence[float]) -> Measure:
+def _measure(values: Sequence[int], counts: Sequence[int]) -> Measure:
     """Values of pairs that do not count are cleared."""
     weights = np.array(counts, np.float64)
     return Measure(np.where(weights > 0, np.array(values, np.float64), 0.0), weights)

@@ -13,7 +13,7 @@ from adiff_jax.evaluate.intervals import (
 
 TRIALS = 300
 LOWEST = 0.90
-"""What 300 trials of a 95 % interval hardly ever fall below: four standard errors less one."""
+"""A share of 300 trials that intervals of 94 % hardly ever fall below (three standard errors)."""
 
 
 class World:
@@ -58,7 +58,7 @@ def test_clustered_intervals_cover_where_pair_intervals_are_far_too_narrow(world
     def make(rng):
         return world.effect(rng, 0.4) + rng.normal(0, 1, world.clusters.pairs)
 
-    ours = covered(make, lambda v: interval(v, world.clusters, resamples=500)[1:], 0.0)
+    ours = covered(make, lambda v: interval(v, world.clusters, resamples=1000)[1:], 0.0)
     assert LOWEST <= ours <= 0.99
     assert covered(make, of_pairs, 0.0) < 0.7
 
@@ -69,7 +69,7 @@ def test_intervals_stay_close_to_pair_intervals_when_recordings_do_not_matter(wo
     for _ in range(50):
         values = rng.normal(0, 1, world.clusters.pairs)
         low, high = of_pairs(values)
-        mean, clustered_low, clustered_high = interval(values, world.clusters, resamples=500)
+        mean, clustered_low, clustered_high = interval(values, world.clusters, resamples=1000)
         assert mean == pytest.approx(values.mean())
         ratios.append((clustered_high - clustered_low) / (high - low))
     # Weighting a pair by the product of its recordings' counts would give about 3.
@@ -82,7 +82,7 @@ def test_paired_intervals_drop_what_two_systems_share(world):
         noise = rng.normal(0, 0.5, (2, world.clusters.pairs))
         return shared + world.effect(rng, 0.1) + noise[0] + 0.2, shared + noise[1]
 
-    paired = covered(make, lambda ab: paired_interval(*ab, world.clusters, resamples=500)[1:], 0.2)
+    paired = covered(make, lambda ab: paired_interval(*ab, world.clusters, resamples=1000)[1:], 0.2)
     assert LOWEST <= paired <= 0.99
     first, second = make(np.random.default_rng(3))
     one = interval(first, world.clusters)
@@ -96,8 +96,8 @@ def test_intervals_over_seeds_cover_and_one_seed_alone_does_not(world):
         noise = rng.normal(0, 0.5, (5, world.clusters.pairs))
         return runs + world.effect(rng, 0.1) + noise
 
-    assert LOWEST <= covered(make, lambda v: interval(v, world.clusters, resamples=500)[1:], 0.0)
-    assert covered(make, lambda v: interval(v[0], world.clusters, resamples=500)[1:], 0.0) < 0.7
+    assert LOWEST <= covered(make, lambda v: interval(v, world.clusters, resamples=1000)[1:], 0.0)
+    assert covered(make, lambda v: interval(v[0], world.clusters, resamples=1000)[1:], 0.0) < 0.7
 
 
 def test_ratio_intervals_cover_with_uneven_counts(world):
@@ -105,7 +105,9 @@ def test_ratio_intervals_cover_with_uneven_counts(world):
         counts = rng.integers(0, 4, world.clusters.pairs).astype(float)
         return counts * (0.5 + world.effect(rng, 0.1) + rng.normal(0, 0.2, len(counts))), counts
 
-    share = covered(make, lambda vc: interval(vc[0], world.clusters, vc[1], resamples=500)[1:], 0.5)
+    share = covered(
+        make, lambda vc: interval(vc[0], world.clusters, vc[1], resamples=1000)[1:], 0.5
+    )
     assert LOWEST <= share <= 0.99
 
 
@@ -159,7 +161,7 @@ def test_smallest_detectable_difference_is_found_with_its_power(world):
         [smallest_detectable_difference(*arms(0.0), world.clusters) for _ in range(20)]
     )
     found = [
-        paired_interval(*arms(detectable), world.clusters, resamples=500).low > 0
+        paired_interval(*arms(detectable), world.clusters, resamples=1000).low > 0
         for _ in range(TRIALS)
     ]
     # Below 0.8 by the Student t of five seeds, which the normal approximation leaves out.

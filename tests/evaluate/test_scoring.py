@@ -1,0 +1,196 @@
+"""metrics.json: nested scores with intervals, and word of what is missing instead of zeros."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from adiff_jax.data.schema import Edit, Truth
+from adiff_jax.data.synth.captions import read_edits
+from adiff_jax.evaluate import baselines, captions
+from adiff_jax.evaluate.captions import CaptionConfig
+from adiff_jax.evaluate.difference import compare
+from adiff_jax.evaluate.predictions import Prediction
+from adiff_jax.evaluate.scoring import ScoreConfig, measure, score, write_metrics
+from adiff_jax.evaluate.table import markdown_table
+
+PLAIN = CaptionConfig(metrics=("bleu", "rouge_l", "cider_d"), tokenization="plain")
+CONFIG = ScoreConfig(PLAIN, resamples=200)
+SAID = {"add": "add a dog bark", "remove": "remove the dog bark"}
+
+
+def truths(size=40):
+    return [
+        Truth(
+            id=f"{place:02d}",
+            references=(SAID["add"] if place % 2 else SAID["remove"],),
+            edits=(Edit("add" if place % 2 else "remove", "dog_bark"),),
+            recordings=(f"a{place % 10}", f"b{place % 7}"),
+        )
+        for place in range(size)
+    ]
+
+
+def right(size=40, wrong=()):
+    """Right answers, but "add" for the examples of `wrong`, all of which are removals."""
+    return [
+        Prediction(truth.id, SAID["add"] if place in wrong else truth.references[0])
+        for place, truth in enumerate(truths(size))
+    ]
+
+
+def test_scores_are_nested_and_have_intervals_around_them():
+    result = score(right(wrong=(0, 2, 4, 6)), truths(), CONFIG, read_edits=read_edits)
+    assert result["count"] == 40 and result["tokenization"] == "plain"
+    structured = result["structured"]
+    assert structured["operation"]["accuracy"] == pytest.approx(0.9)
+    assert structured["event"] == {"accuracy": 1.0, "count": 40}
+    assert structured["attribution"]["wrong_clip"] == pytest.approx(0.1)
+    assert structured["sentences"]["distinct"] == 2
+    low, high = result["intervals"]["structured.operation.accuracy"]
+    assert 0.7 < low < 0.9 < high <= 1.0
+    low, high = result["intervals"]["captions.cider_d"]
+    assert low < result["captions"]["cider_d"] < high
+
+
+def test_order_of_predictions_and_truths_does_not_matter():
+    expected = score(right(wrong=(0, 8)), truths(), CONFIG, read_edits=read_edits)
+    rows, examples = right(wrong=(0, 8))[::-1], truths()[5:] + truths()[:5]
+    shuffled = score(rows, examples, CONFIG, read_edits=read_edits)
+    assert shuffled == expected
+
+
+def test_references_of_a_prediction_file_are_not_trusted():
+    flattering = [dataclasses.replace(row, text="x", references=("x",)) for row in right()]
+    result = score(flattering, truths(), CONFIG, read_edits=read_edits)
+    assert result["captions"]["rouge_l"] == 0.0
+
+
+def test_answers_for_other_examples_are_refused():
+    with pytest.raises(ValueError, match="missing: 39"):
+        score(right()[:-1], truths(), CONFIG)
+
+
+def test_baselines_are_scored_by_the_same_code():
+    frequent = baselines.most_frequent([SAID["add"]], truths())
+    result = score(
+        right(), truths(), CONFIG, read_edits=read_edits, baselines={"frequent": frequent}
+    )
+    alone = score(frequent, truths(), CONFIG, read_edits=read_edits)
+    assert result["baselines"] == {"frequent": alone}
+    assert alone["structured"]["operation"]["accuracy"] == 0.5
+
+
+@pytest.fixture
+def no_java(monkeypatch):
+    monkeypatch.setattr(captions, "java_missing", lambda: "no java here")
+    monkeypatch.setattr(captions, "spice_missing", lambda: "no java here")
+
+
+def test_without_java_metrics_are_absent_named_and_never_zero(no_java):
+    result = score(right(), truths(), ScoreConfig(resamples=50))
+    assert result["tokenization"] == "plain"
+    assert set(result["captions"]) == {"bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider_d"}
+    for name in ("meteor", "spice"):
+        assert result["missing"][f"captions.{name}"] == "no java here"
+    assert result["missing"]["captions.spider"] == "needs SPICE"
+    assert result["missing"]["structured"] == "no reader of edits"
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"require": ("spice",)}, "spice is required but cannot run: no java here"),
+        ({"metrics": ("bleu",), "require": ("meteor",)}, "not among the metrics"),
+        ({"tokenization": "ptb"}, "PTB tokenisation cannot run: no java here"),
+    ],
+)
+def test_what_is_required_fails_rather_than_being_left_out(no_java, settings, words):
+    config = ScoreConfig(CaptionConfig(**settings))
+    with pytest.raises(RuntimeError, match=words):
+        score(right(), truths(), config)
+
+
+def test_spider_is_the_mean_of_spice_and_cider(monkeypatch):
+    monkeypatch.setattr(captions, "spice_missing", lambda: None)
+    monkeypatch.setattr(captions, "spice", lambda texts, references: np.full(len(texts), 0.25))
+    config = ScoreConfig(dataclasses.replace(PLAIN, metrics=("cider_d", "spice")), resamples=50)
+    result = score(right(), truths(), config)
+    cider = result["captions"]["cider_d"]
+    assert cider > 1
+    assert result["captions"]["spider"] == pytest.approx((0.25 + cider) / 2)
+    assert not any(name.startswith("captions") for name in result["missing"])
+
+
+def test_examples_without_references_or_edits_are_said_to_be_missing():
+    bare = [dataclasses.replace(truth, references=()) for truth in truths()]
+    half = [
+        dataclasses.replace(truth, edits=None if place < 10 else truth.edits)
+        for place, truth in enumerate(bare)
+    ]
+    result = score(right(wrong=(0, 2)), half, CONFIG, read_edits=read_edits)
+    assert "captions" not in result
+    assert "40 examples have no reference" in result["missing"]["captions"]
+    assert result["structured"]["count"] == 30
+    # The two wrong answers are among those whose truth is unknown.
+    assert result["structured"]["operation"]["accuracy"] == 1.0
+    assert "10 are unknown" in result["missing"]["structured.count"]
+    assert "structured.none.false_alarm" in result["missing"]
+    assert "false_alarm" not in result["structured"]["none"]
+
+
+def test_too_few_recordings_leave_scores_without_intervals():
+    same = [dataclasses.replace(truth, recordings=("one",)) for truth in truths()]
+    result = score(right(), same, CONFIG)
+    assert result["intervals"] == {}
+    assert result["captions"]["rouge_l"] == 1.0
+    assert "intervals.captions.rouge_l" in result["missing"]
+
+
+def test_metrics_file_is_sorted_rounded_and_holds_no_nan(tmp_path):
+    write_metrics(tmp_path / "m.json", {"b": {"z": 1 / 3, "a": -1e-12}, "a": [2, 0.1 + 0.2]})
+    text = (tmp_path / "m.json").read_text()
+    assert json.loads(text) == {"a": [2, 0.3], "b": {"a": 0.0, "z": 0.333333}}
+    assert text.index('"a"') < text.index('"b"') and "-0.0" not in text
+    with pytest.raises(ValueError, match="b.z is nan"):
+        write_metrics(tmp_path / "m.json", {"b": {"z": float("nan")}})
+
+
+def test_paired_differences_of_two_systems_find_which_is_better():
+    better = [measure(right(wrong=(0,)), truths(), CONFIG, read_edits=read_edits)]
+    worse = [
+        measure(right(wrong=wrong), truths(), CONFIG, read_edits=read_edits)
+        for wrong in (range(0, 40, 2), range(0, 38, 2), range(0, 40, 2))
+    ]
+    found = compare(better, worse, truths(), CONFIG)
+    operation = found["structured.operation.accuracy"]
+    assert operation.mean == pytest.approx(39 / 40 - (20 + 21 + 20) / 120)
+    assert operation.low > 0
+    assert found["structured.attribution.wrong_clip"].mean < 0
+    assert found["captions.rouge_l"].low > 0
+    same = compare(better, better, truths(), CONFIG)["structured.operation.accuracy"]
+    assert same == (0.0, 0.0, 0.0)
+
+
+def test_a_table_says_what_is_missing_and_why(no_java):
+    frequent = baselines.most_frequent([SAID["add"]], truths())
+    full = score(
+        right(),
+        truths(),
+        ScoreConfig(resamples=50),
+        read_edits=read_edits,
+        baselines={"most frequent": frequent},
+    )
+    table = markdown_table(
+        {"ours": full},
+        ["structured.operation.accuracy", "captions.cider_d", "captions.spice", "captions.nothing"],
+    )
+    lines = table.split("\n")
+    assert lines[0] == "| system | operation.accuracy | cider_d | spice | nothing |"
+    assert lines[2].startswith("| ours | 100.0 [100.0, 100.0] | ")
+    assert lines[2].endswith("| n/a | n/a |")
+    assert lines[3].startswith("| ours: most frequent | 50.0 [")
+    assert "- captions.spice: no java here (ours, ours: most frequent)" in lines
+    assert "- captions.nothing: not computed (ours, ours: most frequent)" in lines
+    assert "Caption metrics on tokens of: plain." in lines
