@@ -23,6 +23,10 @@ class AudioError(ValueError):
     """A clip that cannot be used; the message names the file and what to do about it."""
 
 
+class SilentClipError(AudioError):
+    """A clip in which there is nothing to hear."""
+
+
 def read_audio(path: str | os.PathLike[str], rate: int) -> np.ndarray:
     """The clip at `path` (local or remote, through etils.epath): float32 [n], mono, at `rate` Hz.
 
@@ -85,7 +89,9 @@ def check_wave(wave: np.ndarray, name: str) -> None:
             "export it again"
         )
     if np.abs(wave).max() < SILENCE:
-        raise AudioError(f"{name} is silent throughout; record or export it again, or leave it out")
+        raise SilentClipError(
+            f"{name} is silent throughout; record or export it again, or leave it out"
+        )
 
 
 def encode_flac(wave: np.ndarray, rate: int) -> bytes:
@@ -102,13 +108,19 @@ def write_audio(path: str | os.PathLike[str], wave: np.ndarray, rate: int) -> No
     file.write_bytes(_encode(wave, rate, formats[file.suffix.lower()], str(path)))
 
 
+def as_pcm16(wave: np.ndarray) -> np.ndarray:
+    """`wave` [n] as the int16 samples that files hold: reading 16-bit audio and writing it again
+    changes nothing (libsndfile's own conversion scales by 32767 and reads by 32768)."""
+    return np.clip(np.round(np.asarray(wave, np.float64) * 32768), -32768, 32767).astype(np.int16)
+
+
 def _encode(wave: np.ndarray, rate: int, kind: str, name: str) -> bytes:
     check_wave(wave, name)
     peak = float(np.abs(wave).max())
     if peak > 1.0:
         raise AudioError(f"{name} peaks at {peak:.3f} and would clip; scale it to within 1.0 first")
     buffer = io.BytesIO()
-    sf.write(buffer, wave, rate, format=kind, subtype="PCM_16")
+    sf.write(buffer, as_pcm16(wave), rate, format=kind, subtype="PCM_16")
     return buffer.getvalue()
 
 

@@ -21,6 +21,7 @@ from adiff_jax.data.synth.recipe import Recipe
 from adiff_jax.data.synth.render import render, render_pair, within_range
 from adiff_jax.data.synth.scenes import Scene
 from adiff_jax.data.synth.templates import Templates
+from adiff_jax.data.synth.tiers import PROMPTS, detail, few_words, measure, sentence
 
 
 def generator(seed: int, stream: str, index: int) -> np.random.Generator:
@@ -53,21 +54,25 @@ class EditedPairs:
         self._stream, self._size, self._seed = stream, size, seed
         self._templates: Templates = templates
         self._tier = tier
+        if tier not in (0, *PROMPTS):
+            raise ValueError(f"SynthPairs.tier is {tier}; it must be 0 (imperatives), 1, 2 or 3")
 
     def __len__(self) -> int:
         return self._size
 
     def __getitem__(self, index: int) -> Example:
         scenes = self.scenes(index)
-        truth = self._truth(index, scenes)
+        waves = render_pair(scenes.first, scenes.second, self.library)
+        truth = self._truth(index, scenes, waves)
         return Example(
             id=truth.id,
-            waves=render_pair(scenes.first, scenes.second, self.library),
+            waves=waves,
             rate=self.library.rate,
             captions=truth.references,
             edits=truth.edits,
             scene=_content(_heard(scenes.first), _heard(scenes.second)),
             recordings=truth.recordings,
+            prompt=truth.prompt,
             tier=truth.tier,
         )
 
@@ -81,12 +86,20 @@ class EditedPairs:
         return draw_pair(rng, self.recipe, self.library, planned)
 
     def truth(self, index: int) -> Truth:
-        return self._truth(index, self.scenes(index))
+        scenes = self.scenes(index)
+        measured = self._tier in (2, 3)
+        waves = render_pair(scenes.first, scenes.second, self.library) if measured else ()
+        return self._truth(index, scenes, waves)
 
     def texts(self) -> Iterator[str]:
-        """Every clause with every class once; test references add no word to a vocabulary."""
+        """Enough sentences to build a vocabulary from: at tier 0 every clause with every class
+        once (test references add no word), at other tiers the explanations of 500 pairs."""
+        if self._tier:
+            for index in range(min(500, self._size)):
+                yield from self.truth(index).references
+            return
         operations = self.recipe.weights.drawn()
-        return corpus(operations, self.library.events, self.library.backgrounds)
+        yield from corpus(operations, self.library.events, self.library.backgrounds)
 
     def descriptions(self) -> Iterator[str]:
         """What `description_hash` is taken of: both scenes and the program of every pair."""
@@ -95,16 +108,28 @@ class EditedPairs:
             program = [[e.operation, e.event, e.replacement] for e in scenes.edits]
             yield f"{scenes.first.to_json()} {scenes.second.to_json()} {json.dumps(program)}"
 
-    def _truth(self, index: int, scenes: PairScenes) -> Truth:
-        words = generator(self._seed, f"{self._stream}/captions", index)
+    def _truth(self, index: int, scenes: PairScenes, waves: tuple[np.ndarray, ...]) -> Truth:
         names = {*scenes.first.recordings(), *scenes.second.recordings()}
         return Truth(
             id=example_id(self.name, index),
-            references=captions(scenes.edits, words, self._templates),
+            references=self._references(index, scenes, waves),
             edits=scenes.edits,
             recordings=_originals(self.library.recording(name) for name in names),
+            prompt=PROMPTS.get(self._tier, ""),
             tier=self._tier,
         )
+
+    def _references(
+        self, index: int, scenes: PairScenes, waves: tuple[np.ndarray, ...]
+    ) -> tuple[str, ...]:
+        if self._tier == 0:
+            words = generator(self._seed, f"{self._stream}/captions", index)
+            return captions(scenes.edits, words, self._templates)
+        if self._tier == 1:
+            return (few_words(scenes),)
+        first, second = (measure(wave, self.library.rate) for wave in waves)
+        explain = sentence if self._tier == 2 else detail
+        return (explain(scenes, (first, second)),)
 
 
 class RawPairs:

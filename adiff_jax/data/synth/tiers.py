@@ -1,0 +1,170 @@
+"""Explanations of a pair in three tiers, after ADIFF (Deshmukh et al., ICLR 2025, section 3).
+
+Tier 1 names the sounds, in few words. Tier 2 is one sentence on sounds, scene and signal. Tier 3
+describes either clip in order of time, then how they differ and by how much. What is heard comes
+from the scene graph, levels and colours are measured on the audio; the wordings are ours.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from adiff_jax.data.schema import Edit
+from adiff_jax.data.synth.edits import PairScenes
+from adiff_jax.data.synth.loudness import hop_powers
+from adiff_jax.data.synth.phrases import mention, noun
+from adiff_jax.data.synth.scenes import Scene
+
+PROMPTS = {
+    1: "explain the difference in few words",
+    2: "explain the difference in a sentence",
+    3: "explain the difference in detail",
+}
+"""The instruction of each tier, as ADIFF's data states it."""
+
+_EQUAL_DB = 1.0  # differences smaller than these are not mentioned
+_EQUAL_OCTAVES = 0.15
+_EQUAL_RANGE_DB = 2.0
+
+
+@dataclass(frozen=True)
+class Signal:
+    """What is measured on a clip: its K-weighted level in dB, the middle of its spectrum in Hz
+    (half of the energy lies below), and how far its loud moments rise over its soft ones, in dB.
+
+    The level is not gated: gating leaves out what is soft, so that a clip whose background was
+    turned down would measure louder.
+    """
+
+    level: float
+    centre: float
+    spread: float
+
+
+def measure(wave: np.ndarray, rate: int) -> Signal:
+    """The signal statistics of `wave` [n]."""
+    powers = hop_powers(wave, rate)
+    energy = np.cumsum(np.abs(np.fft.rfft(wave)) ** 2)
+    middle = int(np.searchsorted(energy, energy[-1] / 2))
+    tenths = powers[: len(powers) // 10 * 10].reshape(-1, 10).mean(axis=1)
+    soft, loud = np.percentile(10 * np.log10(tenths + 1e-12), (10, 95))
+    return Signal(
+        level=float(10 * np.log10(powers.mean())),
+        centre=float(np.fft.rfftfreq(len(wave), 1 / rate)[middle]),
+        spread=float(loud - soft),
+    )
+
+
+def few_words(scenes: PairScenes) -> str:
+    """Tier 1: the sounds of either clip, no audio needed."""
+    return (
+        f"Audio 1 features {_sounds(scenes.first)}, whereas audio 2 features "
+        f"{_sounds(scenes.second)}; {_change(scenes.edits)}."
+    )
+
+
+def sentence(scenes: PairScenes, signals: tuple[Signal, Signal]) -> str:
+    """Tier 2: sounds, scene and signal in one sentence."""
+    before, after = (scene.background[0].label for scene in (scenes.first, scenes.second))
+    place = (
+        f"Both clips have {noun(before)} in the background"
+        if before == after
+        else f"The background is {noun(before)} in the first clip and {noun(after)} in the second"
+    )
+    return (
+        f"{place}, and {_change(scenes.edits)}; as a whole the second clip is "
+        f"{_joined(_comparisons(*signals))}."
+    )
+
+
+def detail(scenes: PairScenes, signals: tuple[Signal, Signal]) -> str:
+    """Tier 3: either clip in order of time with its acoustic properties, then the difference."""
+    one, two = signals
+    return (
+        f"{_story('first', scenes.first, one)} {_story('second', scenes.second, two)} "
+        f"Comparing them, {_change(scenes.edits)}. Overall, the second clip is "
+        f"{_joined(_comparisons(one, two, numbers=True))}."
+    )
+
+
+def _sounds(scene: Scene) -> str:
+    background = f"{noun(scene.background[0].label)} in the background"
+    events = [mention(event.label) for event in sorted(scene.events, key=lambda e: e.onset)]
+    return f"{_joined(events)} with {background}" if events else f"only {background}"
+
+
+def _change(edits: tuple[Edit, ...]) -> str:
+    return _joined([_CHANGES[e.operation](noun(e.event), noun(e.replacement)) for e in edits])
+
+
+_CHANGES = {
+    "none": lambda event, new: "nothing of note has changed",
+    "add": lambda event, new: f"the {event} is new",
+    "remove": lambda event, new: f"the {event} is gone",
+    "louder": lambda event, new: f"the {event} is louder",
+    "quieter": lambda event, new: f"the {event} is softer",
+    "replace": lambda event, new: f"the {event} has given way to the {new}",
+    "earlier": lambda event, new: f"the {event} comes earlier",
+    "later": lambda event, new: f"the {event} comes later",
+    "background_louder": lambda event, new: f"the {event} in the background is louder",
+    "background_quieter": lambda event, new: f"the {event} in the background is softer",
+    "background_swap": lambda event, new: f"the background has turned from {event} to {new}",
+}
+
+
+def _story(which: str, scene: Scene, signal: Signal) -> str:
+    events = [
+        f"{mention(event.label)} {_standing(event.snr_db)} from second {event.onset:.0f} on"
+        for event in sorted(scene.events, key=lambda e: e.onset)
+    ]
+    heard = f"Over it one hears {_joined(events)}." if events else "Nothing else stands out."
+    return (
+        f"The {which} clip has {noun(scene.background[0].label)} as its background. {heard} "
+        f"It is {_colour(signal)} and {_evenness(signal)}."
+    )
+
+
+def _standing(snr_db: float) -> str:
+    if snr_db < 0:
+        return "softer than it"
+    if snr_db < 5:
+        return "blending with it"
+    return "clearly above it" if snr_db < 12 else "standing out"
+
+
+def _colour(signal: Signal) -> str:
+    centre = signal.centre
+    tone = "dark" if centre < 400 else "warm" if centre < 1200 else "bright"
+    return f"{tone} in timbre, with half of its energy below {_rounded(centre)} Hz"
+
+
+def _evenness(signal: Signal) -> str:
+    spread = signal.spread
+    return "even in level" if spread < 6 else "varied in level" if spread < 15 else "very dynamic"
+
+
+def _comparisons(one: Signal, two: Signal, numbers: bool = False) -> list[str]:
+    """How clip 2 measures against clip 1."""
+    found = []
+    louder = two.level - one.level
+    if abs(louder) >= _EQUAL_DB:
+        by = f" by {abs(louder):.0f} dB" if numbers else ""
+        found.append(f"{'louder' if louder > 0 else 'quieter'}{by}")
+    octaves = np.log2(max(two.centre, 1.0) / max(one.centre, 1.0))
+    if abs(octaves) >= _EQUAL_OCTAVES:
+        by = f" (middle of the spectrum at {_rounded(two.centre)} Hz)" if numbers else ""
+        found.append(f"{'brighter' if octaves > 0 else 'darker'}{by}")
+    spread = two.spread - one.spread
+    if abs(spread) >= _EQUAL_RANGE_DB:
+        found.append("more dynamic" if spread > 0 else "more even")
+    return found or ["alike in level and timbre"]
+
+
+def _rounded(hertz: float) -> int:
+    return int(round(hertz, -2 if hertz >= 1000 else -1))
+
+
+def _joined(parts: list[str]) -> str:
+    if len(parts) < 2:
+        return "".join(parts)
+    return f"{', '.join(parts[:-1])} and {parts[-1]}"

@@ -1,0 +1,139 @@
+"""What is wrong with audio on disk: missing, broken, silent, or the same in two splits.
+
+Each path is one split: a CSV table that names audio files, or a folder (with such a table, or
+just audio). Every file is decoded whole; files are the same when their samples have one SHA-256,
+whatever their names and formats. Where a journal of `export` lies beside the table, original
+recordings that two splits share are reported too.
+"""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from etils import epath
+
+from adiff_jax.audio.io import AudioError, SilentClipError, read_audio
+from adiff_jax.data.export import AUDIO, TABLE, read_journal, wave_hash
+from adiff_jax.data.synth.layouts import AUDIO_SUFFIXES
+
+_COLUMNS = (("s1_fn", "s2_fn"), ("filepath1", "filepath2"), ("file",), ("filename",))
+_TABLES = (TABLE, "clips.csv", "meta/esc50.csv")
+_RATE = 16_000
+_SHOWN = 10
+
+
+@dataclass
+class Report:
+    """What `verify` found, one line a problem, and the clips of each split. Prints as text."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+    silent: list[str] = field(default_factory=list)
+    duplicated: list[str] = field(default_factory=list)
+    shared: list[str] = field(default_factory=list)
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing was found."""
+        return not any(lines for _, lines in self._sections())
+
+    def _sections(self) -> tuple[tuple[str, list[str]], ...]:
+        return (
+            ("missing", self.missing),
+            ("broken", self.broken),
+            ("silent", self.silent),
+            ("same audio in two splits", self.duplicated),
+            ("original recordings in two splits", self.shared),
+        )
+
+    def __str__(self) -> str:
+        lines = [f"{split}: {count} clips" for split, count in self.counts.items()]
+        for title, found in self._sections():
+            lines.append(f"{title}: {len(found) or 'none'}")
+            lines += [f"  {line}" for line in found[:_SHOWN]]
+            if len(found) > _SHOWN:
+                lines.append(f"  ... and {len(found) - _SHOWN} more")
+        return "\n".join(lines)
+
+
+def verify(paths: Sequence[str]) -> Report:
+    """Check every clip of every split; ValueError for a path that is neither table nor folder."""
+    report = Report()
+    heard: dict[str, tuple[str, str]] = {}
+    known: dict[str, str] = {}
+    for split in paths:
+        clips = _clips_of(split)
+        report.counts[split] = len(clips)
+        for clip, where in clips.items():
+            if not epath.Path(clip).is_file():
+                report.missing.append(f"{where}: {clip}")
+                continue
+            try:
+                digest = wave_hash(read_audio(clip, _RATE))
+            except SilentClipError as error:
+                report.silent.append(str(error))
+                continue
+            except AudioError as error:
+                report.broken.append(str(error))
+                continue
+            first_split, first_clip = heard.setdefault(digest, (split, clip))
+            if first_split != split:
+                report.duplicated.append(f"{first_clip} and {clip} (SHA-256 {digest[:12]}...)")
+        for original in _originals_of(split):
+            if known.setdefault(original, split) != split:
+                report.shared.append(f"{original}: in {known[original]} and {split}")
+    return report
+
+
+def _clips_of(split: str) -> dict[str, str]:
+    """Path of every clip of a split, and where it is named."""
+    path = epath.Path(split)
+    if path.is_file():
+        return _clips_of_table(path)
+    if not path.is_dir():
+        raise ValueError(f"{split} is neither a CSV table nor a folder; check the path")
+    for table in _TABLES:
+        if (path / table).is_file():
+            return _clips_of_table(path / table)
+    found = {str(file): split for file in _audio_below(path)}
+    if not found:
+        raise ValueError(f"{split} holds neither {' nor '.join(_TABLES)} nor any audio file")
+    return found
+
+
+def _audio_below(folder: epath.Path) -> Iterator[epath.Path]:
+    for path in sorted(folder.iterdir()):
+        if path.is_dir():
+            yield from _audio_below(path)
+        elif path.suffix.lower() in AUDIO_SUFFIXES:
+            yield path
+
+
+def _clips_of_table(table: epath.Path) -> dict[str, str]:
+    reader = csv.DictReader(io.StringIO(table.read_text(), newline=""))
+    present = reader.fieldnames or []
+    columns = next((names for names in _COLUMNS if set(names) <= set(present)), None)
+    if columns is None:
+        wanted = " or ".join(" + ".join(names) for names in _COLUMNS)
+        raise ValueError(f"{table} has the columns {', '.join(present)}; expected {wanted}")
+    found: dict[str, str] = {}
+    for row in reader:
+        for column in columns:
+            if row[column]:
+                clip = str(_located(table, row[column]))
+                found.setdefault(clip, f"{table}, line {reader.line_num}")
+    return found
+
+
+def _located(table: epath.Path, name: str) -> epath.Path:
+    """Beside the table, in `audio/` beside it, or (ESC-50) in `audio/` beside its folder."""
+    places = [table.parent / name, table.parent / AUDIO / name, table.parent.parent / AUDIO / name]
+    return next((place for place in places if place.is_file()), places[0])
+
+
+def _originals_of(split: str) -> tuple[str, ...]:
+    path = epath.Path(split)
+    entries = read_journal(path.parent if path.is_file() else path)
+    return tuple(sorted({name for entry in entries for name in entry["recordings"]}))

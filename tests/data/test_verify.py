@@ -1,0 +1,121 @@
+"""Verification: one finding of each kind is named, and a sound folder gives none."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+
+from adiff_jax.data.export import write_pairs
+from adiff_jax.data.sources import NaturalPairs, SynthPairs, open_source
+from adiff_jax.data.synth.library import Procedural
+from adiff_jax.data.verify import verify
+
+RATE = 16_000
+
+
+def noise(path: Path, seed: int) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    wave = 0.1 * np.random.default_rng(seed).standard_normal(RATE)
+    sf.write(path, wave, RATE)
+    return path
+
+
+@pytest.fixture
+def splits(tmp_path: Path) -> tuple[Path, Path]:
+    """Two folders of three sound clips each."""
+    for split in range(2):
+        for clip in range(3):
+            noise(tmp_path / f"split{split}" / f"{clip}.wav", 10 * split + clip)
+    return tmp_path / "split0", tmp_path / "split1"
+
+
+def paths(*folders: Path) -> list[str]:
+    return [str(folder) for folder in folders]
+
+
+def test_sound_splits_are_clean_and_counted(splits: tuple[Path, Path]) -> None:
+    report = verify(paths(*splits))
+    assert report.clean
+    assert report.counts == {str(split): 3 for split in splits}
+    assert f"{splits[0]}: 3 clips" in str(report) and "broken: none" in str(report)
+
+
+def test_broken_and_silent_clips_are_named(splits: tuple[Path, Path]) -> None:
+    (splits[0] / "0.wav").write_text("shopping list")
+    whole = (splits[0] / "1.wav").read_bytes()
+    (splits[0] / "1.wav").write_bytes(whole[:5000])
+    sf.write(splits[1] / "2.wav", np.zeros(RATE), RATE)
+    report = verify(paths(*splits))
+    assert not report.clean
+    assert [line.split()[0] for line in report.broken] == paths(
+        splits[0] / "0.wav", splits[0] / "1.wav"
+    )
+    assert "truncated" in report.broken[1]
+    assert len(report.silent) == 1 and str(splits[1] / "2.wav") in report.silent[0]
+    assert not report.missing and not report.duplicated
+    assert str(splits[1] / "2.wav") in str(report)
+
+
+def test_the_same_audio_in_two_splits_is_found_under_other_names_and_formats(
+    splits: tuple[Path, Path],
+) -> None:
+    shutil.copy(splits[0] / "1.wav", splits[0] / "again.wav")  # within a split: no leak
+    samples, rate = sf.read(splits[0] / "1.wav", dtype="int16")
+    sf.write(splits[1] / "other.flac", samples, rate)
+    report = verify(paths(*splits))
+    assert len(report.duplicated) == 1
+    assert str(splits[0] / "1.wav") in report.duplicated[0]
+    assert str(splits[1] / "other.flac") in report.duplicated[0]
+
+
+def test_a_row_whose_file_is_missing_is_named_by_table_and_line(tmp_path: Path) -> None:
+    out = tmp_path / "pairs"
+    write_pairs(open_source(SynthPairs(Procedural(recordings_per_class=2), size=3)), str(out))
+    assert verify([str(out)]).clean and verify([str(out / "pairs.csv")]).clean
+    (out / "audio" / "train_000001-2.flac").unlink()
+    report = verify([str(out / "pairs.csv")])
+    assert len(report.missing) == 1
+    assert "pairs.csv, line 3" in report.missing[0] and "train_000001-2" in report.missing[0]
+
+
+def test_original_recordings_in_two_splits_are_reported(tmp_path: Path) -> None:
+    folders = []
+    for name, recordings in (
+        ("train", Procedural("train", 2)),
+        ("heldout", Procedural("heldout", 2)),
+        ("leak", Procedural("train", 3)),
+    ):
+        config = NaturalPairs(recordings, split=name, size=4)
+        write_pairs(open_source(config), str(tmp_path / name))
+        folders.append(str(tmp_path / name))
+    assert verify(folders[:2]).clean
+    leaking = verify([folders[0], folders[2]])
+    assert leaking.shared
+    assert all("/train-0-" in line and folders[2] in line for line in leaking.shared)
+
+
+def test_esc10_and_its_folds_are_clean(data_directory: Path, tmp_path: Path) -> None:
+    rows = (data_directory / "esc10" / "clips.csv").read_text().splitlines()
+    folders = []
+    for fold in ("3", "4"):
+        folder = tmp_path / fold
+        folder.mkdir()
+        chosen = [r for r in rows[1:] if r.split(",")[2] == fold and r.startswith("rooster")]
+        (folder / "clips.csv").write_text("\n".join([rows[0], *chosen]))
+        (folder / "rooster").symlink_to(data_directory / "esc10" / "rooster")
+        folders.append(str(folder))
+    report = verify(folders)
+    assert report.clean, str(report)
+    assert list(report.counts.values()) == [8, 8]
+
+
+def test_paths_that_are_no_split_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="neither a CSV table nor a folder"):
+        verify([str(tmp_path / "nowhere")])
+    with pytest.raises(ValueError, match="nor any audio file"):
+        verify([str(tmp_path)])
+    (tmp_path / "t.csv").write_text("path,words\n")
+    with pytest.raises(ValueError, match=r"t.csv has the columns path, words; expected s1_fn"):
+        verify([str(tmp_path / "t.csv")])
