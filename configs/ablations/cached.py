@@ -2,13 +2,15 @@
 
 from dataclasses import replace
 
+from adiff_jax.ablate import Cell, Grid
 from adiff_jax.experiment import Experiment
 
 from ..adc_esc10 import get_config as published
 
+__all__ = ["Cell", "Grid", "get_config"]
+
 
 def get_config() -> Experiment:
-    """20,480 training pairs, seen 1.6 times; the encoder stays the tagger's."""
-    base = published()
+    base = published()  # 20,480 pairs, seen 1.6 times
     data = replace(base.data, train=replace(base.data.train, size=20_480))
     return replace(base, data=data, train=replace(base.train, steps=1000, eval_every=500))

@@ -2,9 +2,7 @@
 
 from dataclasses import replace
 
-from adiff_jax.ablate import Cell, Grid
-
-from .cached import get_config
+from .cached import Cell, Grid, get_config
 
 
 def get_grid() -> Grid:

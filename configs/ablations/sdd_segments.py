@@ -1,10 +1,8 @@
-"""Late SDD on Z with and without segment vectors: adiff ablate configs/ablations/sdd_segments.py."""
+"""SDD on Z with and without segments: adiff ablate configs/ablations/sdd_segments.py."""
 
 from dataclasses import replace
 
-from adiff_jax.ablate import Cell, Grid
-
-from .cached import get_config
+from .cached import Cell, Grid, get_config
 
 
 def get_grid() -> Grid:

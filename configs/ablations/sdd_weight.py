@@ -2,16 +2,13 @@
 
 from dataclasses import replace
 
-from adiff_jax.ablate import Cell, Grid
-
-from .cached import get_config
+from .cached import Cell, Grid, get_config
 
 
 def get_grid() -> Grid:
-    base, arms = get_config(), [("off", 0.0)]
-    arms += [(stage, weight) for stage in ("early", "late") for weight in (0.5, 1.0, 2.0)]
-    sdds = [(s, w, replace(base.model.sdd, stage=s, weight=w)) for s, w in arms]
-    cells = [
-        Cell(f"{s}-{w:g}", replace(base, model=replace(base.model, sdd=x))) for s, w, x in sdds
-    ]
+    base, cells = get_config(), []
+    for name in ("off-0", *(f"{s}-{w}" for s in ("early", "late") for w in (0.5, 1, 2))):
+        stage, weight = name.split("-")
+        sdd = replace(base.model.sdd, stage=stage, weight=float(weight))
+        cells.append(Cell(name, replace(base, model=replace(base.model, sdd=sdd))))
     return Grid("sdd_weight", tuple(cells), seeds=3, features_from="runs/byola_tagging")
