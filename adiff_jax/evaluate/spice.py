@@ -86,7 +86,7 @@ def spice_missing() -> str | None:
         return reason
     record = jar_directory() / RECORD
     if not record.is_file():
-        return f"CoreNLP 3.6.0 is not in {jar_directory()}: run `adiff metrics install`"
+        return "CoreNLP 3.6.0 is not installed: run `adiff metrics install`"
     for name, facts in json.loads(record.read_text()).items():
         jar = jar_directory() / name
         if not jar.is_file() or jar.stat().st_size != facts["bytes"]:
