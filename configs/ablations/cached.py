@@ -2,12 +2,11 @@
 
 from dataclasses import replace
 
-from adiff_jax.ablate import Cell, Grid
+from adiff_jax.ablate import Cell as Cell
+from adiff_jax.ablate import Grid as Grid
 from adiff_jax.experiment import Experiment
 
 from ..adc_esc10 import get_config as published
-
-__all__ = ["Cell", "Grid", "get_config"]
 
 
 def get_config() -> Experiment:
