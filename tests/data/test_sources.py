@@ -3,15 +3,16 @@
 import json
 import pickle
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile as sf
 
-from adiff_jax.data.schema import Edit, Source, Truth
+from adiff_jax.data.schema import Edit, Truth
 from adiff_jax.data.sources import (
     LabelledMixes,
     NaturalPairs,
@@ -24,7 +25,7 @@ from adiff_jax.data.sources import (
 from adiff_jax.data.synth.captions import read_edits
 from adiff_jax.data.synth.fixed_sets import ESC10_SETS, FixedSet, read_fixed_set, write_fixed_set
 from adiff_jax.data.synth.layouts import Recording
-from adiff_jax.data.synth.library import Procedural
+from adiff_jax.data.synth.library import Folder, Procedural
 from adiff_jax.data.synth.made import EditedPairs, Mixes, RawPairs
 from adiff_jax.data.synth.recipe import Recipe, Weights
 
@@ -175,6 +176,17 @@ def test_mixes_are_labelled_with_every_class_heard() -> None:
     assert set(seen) == set(source.classes)
 
 
+def test_classes_that_a_sentence_cannot_tell_apart_are_refused(tmp_path: Path) -> None:
+    for label in ("rain", "clock_tick", "clock tick 2", "door_knock", "door_wood_knock"):
+        for clip in range(2):
+            path = tmp_path / label / f"{clip}.wav"
+            path.parent.mkdir(exist_ok=True)
+            sf.write(path, 0.1 * np.random.default_rng(clip).standard_normal(RATE), RATE)
+    folder = Folder(str(tmp_path), backgrounds=("rain",))
+    with pytest.raises(ValueError, match="'door_wood_knock' and 'door_knock' are both called"):
+        open_source(SynthPairs(folder, rate=RATE))
+
+
 def test_balanced_operations_come_in_turn() -> None:
     source = open_source(replace(PAIRS, size=24, recipe=Recipe(balance=True)))
     operations = [source.truth(i).edits[0].operation for i in range(24)]
@@ -186,7 +198,7 @@ def test_balanced_operations_come_in_turn() -> None:
 
 
 @lru_cache
-def esc10(name: str, data_directory: Path) -> Source:
+def esc10(name: str, data_directory: Path) -> EditedPairs | RawPairs:
     folder = str(data_directory / "esc10")
     return open_source(RecipeFile(str(RECIPES / f"esc10_{name}.json"), folder))
 
@@ -211,13 +223,14 @@ def test_recipe_files_draw_the_scenes_they_were_written_with(
     assert all(r.startswith("4-") for i in range(0, 1200, 50) for r in source.truth(i).recordings)
 
 
-def operations(source: Source) -> Iterator[tuple[str, ...]]:
-    for index in range(len(source)):
-        yield tuple(edit.operation for edit in source.truth(index).edits or ())
+def operations(pairs: Iterable[tuple[Edit, ...]]) -> Counter[tuple[str, ...]]:
+    """How often each combination of operations occurs."""
+    return Counter(tuple(edit.operation for edit in edits) for edits in pairs)
 
 
 def test_single_has_the_eight_operations_equally_often(data_directory: Path) -> None:
-    counts = Counter(operations(esc10("single", data_directory)))
+    single = esc10("single", data_directory)
+    counts = operations(single.scenes(index).edits for index in range(1200))
     assert counts == {(name,): 150 for name in Weights().drawn()}
     assert len(counts) == 8
 
@@ -239,8 +252,9 @@ def test_redraw_is_single_with_other_onsets_and_shift_is_single_through_channels
 
 
 def test_double_has_two_edits_and_natural_is_half_unchanged(data_directory: Path) -> None:
-    assert {len(names) for names in operations(esc10("double", data_directory))} == {2}
-    counts = Counter(operations(esc10("natural", data_directory)))
+    double, natural = esc10("double", data_directory), esc10("natural", data_directory)
+    assert {len(double.scenes(index).edits) for index in range(1200)} == {2}
+    counts = operations(natural.truth(index).edits for index in range(1200))
     assert counts == {("none",): 600, ("replace",): 600}
 
 

@@ -1,0 +1,1 @@
+"""Pairs made from labelled recordings: scenes, the edits between them, audio and captions."""

@@ -32,12 +32,14 @@ def draw_scene(
 
 
 def draw_background(rng: np.random.Generator, label: str, library: Library) -> tuple[Layer, ...]:
+    """Two recordings of `label` (one if there is but one), each from a moment of its own."""
     recordings = library.recordings(label)
     chosen = rng.choice(len(recordings), min(2, len(recordings)), replace=False)
     return tuple(Layer(label, recordings[i].name, position(rng)) for i in chosen)
 
 
 def draw_event(rng: np.random.Generator, label: str, recipe: Recipe, library: Library) -> Event:
+    """An event of class `label` that ends within the clip."""
     duration = uniform(rng, recipe.event_seconds)
     return Event(
         label=label,
@@ -50,11 +52,13 @@ def draw_event(rng: np.random.Generator, label: str, recipe: Recipe, library: Li
 
 
 def draw_recording(rng: np.random.Generator, label: str, library: Library) -> str:
+    """The name of one of the recordings of `label`."""
     recordings = library.recordings(label)
     return recordings[rng.integers(len(recordings))].name
 
 
 def draw_channel(rng: np.random.Generator, recipe: Recipe) -> Channel:
+    """What happens to one clip of a shifted pair."""
     bands = [
         uniform(rng, (-recipe.shift_equaliser_db, recipe.shift_equaliser_db)) for _ in range(4)
     ]
@@ -67,23 +71,27 @@ def draw_channel(rng: np.random.Generator, recipe: Recipe) -> Channel:
 
 
 def moved(rng: np.random.Generator, event: Event, recipe: Recipe) -> Event:
+    """The same event with another onset."""
     return replace(event, onset=uniform(rng, (0.0, recipe.duration - event.duration)))
 
 
 def two_onsets(rng: np.random.Generator, room: float, apart: float) -> tuple[float, float]:
+    """Two onsets in [0, room], the second at least `apart` after the first."""
     first = uniform(rng, (0.0, room - apart))
     return first, uniform(rng, (first + apart, room))
 
 
 def uniform(rng: np.random.Generator, span: tuple[float, float]) -> float:
-    """Rounded, so that a description is the same text on every machine."""
+    """A number in `span`, to three decimals."""
     return round(float(rng.uniform(*span)), 3)
 
 
 def position(rng: np.random.Generator) -> float:
+    """A share of a recording in [0, 1), to four decimals."""
     return round(float(rng.uniform(0, 0.9999)), 4)
 
 
 def pick(rng: np.random.Generator, weights: tuple[float, ...] | list[float]) -> int:
+    """An index, as often as its weight says."""
     total = np.cumsum(weights)
     return int(np.searchsorted(total, rng.uniform(0, total[-1]), side="right"))

@@ -85,6 +85,7 @@ class _Program:
         self.edits: list[Edit] = []
 
     def scenes(self) -> tuple[Scene, Scene]:
+        """Both clips as they are now."""
         kept = tuple(event for event in self._second if event is not None)
         return (
             replace(self._scene, events=tuple(self._first)),
@@ -92,6 +93,7 @@ class _Program:
         )
 
     def apply(self, operation: str, target: int | None) -> None:
+        """Apply one operation, to event number `target` if it acts on an event."""
         background = self._scene.background[0].label
         step = self._recipe.level_step_db
         match operation:
@@ -167,8 +169,6 @@ def _draw_operations(
         return (first,)
     if first in BACKGROUND_OPERATIONS:  # one background, one edit of it
         allowed = [name for name in allowed if name not in BACKGROUND_OPERATIONS]
-        if not allowed:
-            return (first,)
     second = allowed[pick(rng, [getattr(recipe.weights, name) for name in allowed])]
     return (first, second)
 

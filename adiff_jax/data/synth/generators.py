@@ -36,6 +36,8 @@ class Span:
 
 @dataclass(frozen=True)
 class Generator:
+    """A class of sounds: `make(values, rng, rate)` gives a wave from a value in every span."""
+
     spans: Mapping[str, Span]
     make: Callable[[Values, np.random.Generator, int], np.ndarray]
 

@@ -57,9 +57,9 @@ def discover(root: Path, esc10_only: bool) -> dict[Recording, str]:
     Raises ValueError for a folder without clips and for a CSV row whose file is missing.
     """
     if (root / "clips.csv").is_file():
-        found = _from_csv(root, root / "clips.csv", root, "file", esc10_only)
+        found = _from_csv(root / "clips.csv", root, "file", esc10_only)
     elif (root / "meta" / "esc50.csv").is_file():
-        found = _from_csv(root, root / "meta" / "esc50.csv", root / "audio", "filename", esc10_only)
+        found = _from_csv(root / "meta" / "esc50.csv", root / "audio", "filename", esc10_only)
     else:
         found = _from_class_folders(root)
     if not found:
@@ -77,9 +77,7 @@ def label_of(category: str) -> str:
     return _ALIASES.get(label, label)
 
 
-def _from_csv(
-    root: Path, table: Path, audio: Path, column: str, esc10_only: bool
-) -> dict[Recording, str]:
+def _from_csv(table: Path, audio: Path, column: str, esc10_only: bool) -> dict[Recording, str]:
     with table.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         rows = list(reader)
@@ -87,7 +85,7 @@ def _from_csv(
     for needed in (column, "category"):
         if needed not in columns:
             raise ValueError(f"{table} has no column {needed!r}; it has {', '.join(columns)}")
-    found = {}
+    found: dict[Recording, str] = {}
     for line, row in enumerate(rows, start=2):
         if esc10_only and row.get("esc10", "True") != "True":
             continue
@@ -99,17 +97,26 @@ def _from_csv(
         fold = row.get("fold") or ""
         if fold and not fold.isdigit():
             raise ValueError(f"{table}, line {line}: fold {fold!r} is not a number")
-        found[_recording(row["category"], path.stem, fold, row.get("original") or "")] = str(path)
+        recording = _recording(row["category"], path.stem, fold, row.get("original") or "")
+        _enter(found, recording, path)
     return found
 
 
 def _from_class_folders(root: Path) -> dict[Recording, str]:
-    found = {}
+    found: dict[Recording, str] = {}
     for folder in sorted(path for path in root.iterdir() if path.is_dir()):
         for path in sorted(folder.iterdir()):
             if path.suffix.lower() in AUDIO_SUFFIXES:
-                found[_recording(folder.name, path.stem, "", "")] = str(path)
+                _enter(found, _recording(folder.name, path.stem, "", ""), path)
     return found
+
+
+def _enter(found: dict[Recording, str], recording: Recording, path: Path) -> None:
+    if recording in found:
+        raise ValueError(
+            f"{found[recording]} and {path} are both called {recording.name}; rename one of them"
+        )
+    found[recording] = str(path)
 
 
 def _recording(category: str, stem: str, fold: str, original: str) -> Recording:

@@ -14,7 +14,7 @@ import numpy as np
 from adiff_jax.audio.io import check_wave, read_audio
 from adiff_jax.data.synth import generators, layouts
 from adiff_jax.data.synth.layouts import Recording
-from adiff_jax.data.synth.loudness import hop_edges, hop_powers
+from adiff_jax.data.synth.loudness import HOPS_PER_SECOND, hop_edges, hop_powers
 
 _TRIM = 1e-3  # of the peak (-60 dB): lossy codecs turn digital silence into less than this
 _LOOP_FADE_SECONDS = 0.05
@@ -76,10 +76,8 @@ class Library:
         self._named = {recording.name: recording for recording in recordings}
         self._by_label: dict[str, tuple[Recording, ...]] = {}
         for recording in sorted(recordings, key=lambda r: r.name):
-            self._by_label[recording.label] = (
-                *self._by_label.get(recording.label, ()),
-                recording,
-            )
+            earlier = self._by_label.get(recording.label, ())
+            self._by_label[recording.label] = (*earlier, recording)
         self.labels = tuple(sorted(self._by_label))
         self.backgrounds = tuple(label for label in self.labels if label in backgrounds)
         self.events = tuple(label for label in self.labels if label not in backgrounds)
@@ -108,7 +106,7 @@ class Library:
     def sound(self, recording: Recording) -> Sound:
         """The recording as the renderer mixes it."""
         if recording.name not in self._sounds:
-            self._sounds[recording.name] = self._prepare(_trimmed(self._load(recording)))
+            self._sounds[recording.name] = self._prepare(self._trimmed(self._load(recording)))
         return self._sounds[recording.name]
 
     def loop(self, recording: Recording) -> Sound:
@@ -121,6 +119,13 @@ class Library:
             looped[-fade:] = looped[-fade:] * rise[::-1] + wave[:fade] * rise
             self._loops[recording.name] = self._prepare(looped)
         return self._loops[recording.name]
+
+    def _trimmed(self, wave: np.ndarray) -> np.ndarray:
+        """`wave` between its first and last audible sample, one hop at least."""
+        audible = np.flatnonzero(np.abs(wave) > _TRIM * np.abs(wave).max())
+        hop = self.rate // HOPS_PER_SECOND + 1
+        start = min(int(audible[0]), max(0, len(wave) - hop))
+        return wave[start : max(int(audible[-1]) + 1, start + hop)]
 
     def _prepare(self, wave: np.ndarray) -> Sound:
         peak = float(np.abs(wave).max())
@@ -179,11 +184,6 @@ class _Generated:
         wave = generators.generate(recording.label, self.split, self.seed, index, self.rate)
         check_wave(wave, recording.name)
         return wave
-
-
-def _trimmed(wave: np.ndarray) -> np.ndarray:
-    audible = np.flatnonzero(np.abs(wave) > _TRIM * np.abs(wave).max())
-    return wave[audible[0] : audible[-1] + 1]
 
 
 def _fold_and_holdout(recordings: list[Recording], config: Folder, root: str) -> list[Recording]:

@@ -17,6 +17,7 @@ from adiff_jax.data.synth.captions import captions, corpus
 from adiff_jax.data.synth.draw import draw_scene
 from adiff_jax.data.synth.edits import PairScenes, draw_pair
 from adiff_jax.data.synth.library import Library, Recording
+from adiff_jax.data.synth.phrases import nouns
 from adiff_jax.data.synth.recipe import Recipe
 from adiff_jax.data.synth.render import render, render_pair, within_range
 from adiff_jax.data.synth.scenes import Scene
@@ -30,6 +31,7 @@ def generator(seed: int, stream: str, index: int) -> np.random.Generator:
 
 
 def example_id(name: str, index: int) -> str:
+    """ "single/000012": the set's name and the index in it."""
     return f"{name}/{index:06d}"
 
 
@@ -56,6 +58,7 @@ class EditedPairs:
         self._tier = tier
         if tier not in (0, *PROMPTS):
             raise ValueError(f"SynthPairs.tier is {tier}; it must be 0 (imperatives), 1, 2 or 3")
+        nouns(library.labels)  # two classes of one name could not be told apart in a sentence
 
     def __len__(self) -> int:
         return self._size
@@ -86,6 +89,7 @@ class EditedPairs:
         return draw_pair(rng, self.recipe, self.library, planned)
 
     def truth(self, index: int) -> Truth:
+        """References and program of pair `index`; renders audio at tier 2 and 3 only."""
         scenes = self.scenes(index)
         measured = self._tier in (2, 3)
         waves = render_pair(scenes.first, scenes.second, self.library) if measured else ()
@@ -173,6 +177,7 @@ class RawPairs:
         return pick[0][rng.integers(len(pick[0]))], pick[1][rng.integers(len(pick[1]))]
 
     def truth(self, index: int) -> Truth:
+        """What the labels of the two recordings say."""
         first, second = self.pair(index)
         same = first.label == second.label
         edit = Edit("none") if same else Edit("replace", first.label, second.label)
@@ -185,6 +190,7 @@ class RawPairs:
         )
 
     def texts(self) -> Iterator[str]:
+        """Every clause of none and replace with every class once."""
         return corpus(("none", "replace"), self.library.labels, self.library.backgrounds)
 
     def descriptions(self) -> Iterator[str]:
@@ -224,6 +230,7 @@ class Mixes:
         return draw_scene(rng, self.recipe, self.library)
 
     def truth(self, index: int) -> Truth:
+        """The recordings heard; there are no references."""
         names = self.scene(index).recordings()
         recordings = _originals(self.library.recording(name) for name in names)
         return Truth(example_id(self.name, index), (), None, recordings)

@@ -38,7 +38,8 @@ class Recipe:
     longest of these. `two_edits` is the share of pairs with two. `jitter` is the share of pairs
     whose unedited events begin elsewhere in the second clip though nothing was edited, `shift`
     the share whose clips each have a gain, an equaliser and a noise of their own. `balance` takes
-    the first operation of consecutive pairs in turn instead of drawing it.
+    the first operation of consecutive pairs in turn instead of drawing it ("none" only where the
+    pair is not one of two edits).
     """
 
     duration: float = 10.0
@@ -61,12 +62,13 @@ class Recipe:
         drawn = self.weights.drawn()
         if not drawn or any(getattr(self.weights, f.name) < 0 for f in fields(self.weights)):
             raise ValueError("Recipe.weights must be at least 0, and one of them above 0")
-        if self.most_events < 1 and set(drawn) - {"none", *BACKGROUND_OPERATIONS}:
+        on_events = set(drawn) - {"none", *BACKGROUND_OPERATIONS}
+        if self.most_events < 1 and on_events:
             raise ValueError("Recipe.event_counts allows no events; add a weight for one event")
-        if self.two_edits > 0 and (self.most_events < 2 or drawn == ("none",)):
+        if self.two_edits > 0 and (self.most_events < 2 or not on_events):
             raise ValueError(
                 "Recipe.two_edits needs two events (event_counts of length 3 or more) and an "
-                "operation other than none"
+                "operation on events, since the background is edited once at most"
             )
         if {"earlier", "later"} & set(drawn):
             if self.jitter > 0:
@@ -84,4 +86,5 @@ class Recipe:
 
     @property
     def most_events(self) -> int:
+        """How many events a clip has at most."""
         return len(self.event_counts) - 1

@@ -152,6 +152,7 @@ def test_jitter_and_shift_touch_the_share_of_pairs_they_are_given() -> None:
 
 
 NOTHING_ELSE = Weights(1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+ONLY_BACKGROUND = replace(NOTHING_ELSE, none=0.0, background_louder=1.0)
 
 
 def test_a_shift_gives_each_clip_a_channel_of_its_own_and_is_no_edit() -> None:
@@ -189,7 +190,8 @@ def test_description_hashes_tell_order_and_content() -> None:
         ({"weights": replace(NOTHING_ELSE, none=0.0)}, "Recipe.weights"),
         ({"event_counts": (1.0,)}, "event_counts allows no events"),
         ({"event_counts": (0.5, 0.5), "two_edits": 0.5}, "two_edits needs two events"),
-        ({"weights": NOTHING_ELSE, "two_edits": 0.5}, "an operation other than none"),
+        ({"weights": NOTHING_ELSE, "two_edits": 0.5}, "an operation on events"),
+        ({"weights": ONLY_BACKGROUND, "two_edits": 0.5}, "an operation on events"),
         ({"weights": EVERYTHING, "jitter": 0.1}, "contradicts the operations earlier and later"),
         ({"weights": EVERYTHING, "duration": 6.0}, "no room to move"),
         ({"duration": 4.0}, "shorter than the longest"),
