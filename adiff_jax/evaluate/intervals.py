@@ -23,6 +23,7 @@ its interval is a multiplier bootstrap over the original recordings of both clip
 """
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -155,6 +156,7 @@ def interval(
     level: float = LEVEL,
     resamples: int = RESAMPLES,
     seed: int = 0,
+    within: tuple[float, float] = (-math.inf, math.inf),
 ) -> Interval:
     """Interval of sum(values) / sum(counts).
 
@@ -163,6 +165,7 @@ def interval(
         clusters: the recordings of the n pairs.
         counts: [n] denominators, the same for all seeds; ones (a plain mean) when absent.
         level: share of intervals that should hold the true score.
+        within: lowest and highest value that the score can take; the ends stay between.
 
     Raises:
         ValueError: on a wrong length, values that are not finite, or counts that sum to zero.
@@ -171,7 +174,9 @@ def interval(
     draws = _recording_draws(values.mean(axis=0), clusters, counts, resamples, seed)
     draws += _seed_draws(values, counts, resamples, seed + 1)
     mean = float(values.mean(axis=0).sum() / counts.sum())
-    return _ends(mean, draws, level, *_attainable(values, counts))
+    mean, low, high = _ends(mean, draws, level)
+    lowest, highest = within
+    return Interval(mean, max(lowest, low), min(highest, high))
 
 
 def paired_interval(
@@ -195,9 +200,7 @@ def paired_interval(
     draws = _recording_draws(difference, clusters, counts, resamples, seed)
     draws += _seed_draws(first, counts, resamples, seed + 1)
     draws -= _seed_draws(second, counts, resamples, seed + 2)
-    (a_low, a_high), (b_low, b_high) = _attainable(first, counts), _attainable(second, counts)
-    mean = float(difference.sum() / counts.sum())
-    return _ends(mean, draws, level, a_low - b_high, a_high - b_low)
+    return _ends(float(difference.sum() / counts.sum()), draws, level)
 
 
 def smallest_detectable_difference(
@@ -282,14 +285,7 @@ def _seed_draws(values: np.ndarray, counts: np.ndarray, resamples: int, seed: in
     return np.random.default_rng(seed).standard_t(seeds - 1, resamples) * spread
 
 
-def _attainable(values: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
-    """Lowest and highest score of a pair that counts: no weighting of pairs leaves this range."""
-    scores = values[:, counts > 0] / counts[counts > 0]
-    return float(scores.min()), float(scores.max())
-
-
-def _ends(mean: float, draws: np.ndarray, level: float, lowest: float, highest: float) -> Interval:
-    """Percentile ends, kept within the attainable range."""
+def _ends(mean: float, draws: np.ndarray, level: float) -> Interval:
+    """Percentile ends around the mean."""
     low, high = mean + np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    # The mean of equal scores may differ from them in the last digit.
-    return Interval(mean, min(mean, max(lowest, float(low))), max(mean, min(highest, float(high))))
+    return Interval(mean, float(low), float(high))

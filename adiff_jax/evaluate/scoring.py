@@ -29,6 +29,9 @@ from adiff_jax.evaluate.structured import Measure, ReadEdits
 
 DECIMALS = 6
 
+HIGHEST = {"captions.cider_d": 10.0, "captions.spider": 5.5}
+"""Scores that are not shares: what they can reach."""
+
 
 @dataclass(frozen=True)
 class ScoreConfig:
@@ -153,6 +156,7 @@ def _add_intervals(scored: Scored, clusters: Clusters, config: ScoreConfig) -> N
                 level=config.level,
                 resamples=config.resamples,
                 seed=config.seed,
+                within=(0.0, HIGHEST.get(name, 1.0)),
             )
         except TooFewRecordings as error:
             scored.scores["missing"][f"intervals.{name}"] = str(error)

@@ -146,7 +146,8 @@ def test_intervals_of_shares_stay_between_none_and_all(world):
     values = np.zeros(world.clusters.pairs)
     assert interval(values, world.clusters) == (0.0, 0.0, 0.0)
     values[0] = 1.0
-    assert interval(values, world.clusters).low == 0.0
+    assert interval(values, world.clusters).low < 0.0
+    assert interval(values, world.clusters, within=(0.0, 1.0)).low == 0.0
 
 
 def test_smallest_detectable_difference_is_found_with_its_power(world):
@@ -187,3 +188,16 @@ def test_one_recording_in_all_pairs_allows_no_interval():
 def test_values_that_do_not_fit_are_refused(values, counts):
     with pytest.raises(ValueError):
         interval(values, Clusters.of([["a"], ["b"]]), counts)
+
+
+def test_seeds_of_either_system_widen_a_paired_interval_alike(world):
+    rng = np.random.default_rng(10)
+    runs = rng.normal(0, 1, (5, 1)) + np.zeros((5, world.clusters.pairs))
+    fixed = np.zeros(world.clusters.pairs)
+    forward = paired_interval(runs, fixed, world.clusters, resamples=20_000)
+    backward = paired_interval(fixed, runs, world.clusters, resamples=20_000)
+    # Nothing but the seeds varies: the ends are those of a t interval of five runs.
+    expected = 2 * 2.776 * runs[:, 0].std(ddof=1) / np.sqrt(5)
+    for ends in (forward, backward):
+        assert ends.high - ends.low == pytest.approx(expected, rel=0.05)
+    assert forward.mean == pytest.approx(-backward.mean)
