@@ -50,6 +50,7 @@ class Captioner(Protocol):
         ...
 
 
+@runtime_checkable
 class Objective(Protocol):
     """A trainable task. Frozen dataclasses of a model and its loss settings implement it."""
 

@@ -1,0 +1,66 @@
+"""Compiling the step: once, ahead of time, cached on disk, said aloud."""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+
+CACHE_VARIABLE = "JAX_COMPILATION_CACHE_DIR"
+
+
+def enable_compile_cache() -> Path | str:
+    """Keep compiled programs on disk, so that a restart need not compile again.
+
+    In the directory that JAX_COMPILATION_CACHE_DIR names, else in the user's cache directory;
+    returns it.
+    """
+    chosen = os.environ.get(CACHE_VARIABLE)
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    directory = chosen or home / "adiff_jax" / "compiled"
+    jax.config.update("jax_compilation_cache_dir", str(directory))
+    return directory
+
+
+class CompiledStep:
+    """A jitted function of (state, batch, ...) compiled ahead of time for each shape of batch.
+
+    The state is donated. `say` hears of every compilation: one is expected; each further one
+    names what changed. `flops` is what the compiler counts for one device and the latest shape
+    (the body of a scan once), or None.
+    """
+
+    def __init__(
+        self, step: Callable[..., Any], out_shardings: Any, say: Callable[[str], None]
+    ) -> None:
+        self._jitted = jax.jit(step, donate_argnums=0, out_shardings=out_shardings)
+        self._say = say
+        self._compiled: dict[tuple[Any, ...], Callable[..., Any]] = {}
+        self.flops: float | None = None
+
+    @property
+    def compilations(self) -> int:
+        """How often it was compiled."""
+        return len(self._compiled)
+
+    def __call__(self, state: Any, batch: Any, *scalars: Any) -> Any:
+        return self.prepare(state, batch, *scalars)(state, batch, *scalars)
+
+    def prepare(self, state: Any, batch: Any, *scalars: Any) -> Callable[..., Any]:
+        """The program for arguments like these (arrays or ShapeDtypeStructs), compiled if new."""
+        shapes = tuple(
+            f"{jax.tree_util.keystr(path, simple=True)} {leaf.dtype}{list(leaf.shape)}"
+            for path, leaf in jax.tree_util.tree_leaves_with_path(batch)
+        )
+        if shapes not in self._compiled:
+            changed = sorted(set(shapes) - set(list(self._compiled)[-1] if self._compiled else ()))
+            again = f"compiling again: the batch now has {', '.join(changed)}"
+            self._say(again if self._compiled else "compiling (once)...")
+            start = time.perf_counter()
+            compiled = self._jitted.lower(state, batch, *scalars).compile()
+            self._say(f"compiled in {time.perf_counter() - start:.1f} s")
+            self.flops = (compiled.cost_analysis() or {}).get("flops")
+            self._compiled[shapes] = compiled
+        return self._compiled[shapes]

@@ -1,0 +1,249 @@
+"""The training loop: everything with an effect, in the order in which it happens.
+
+Restore, or make the state; then for every step: fetch a batch, dispatch the step, and only then
+look at the metrics of the step before, so that the device never waits for the log. When it is
+due: log, evaluate, save, in that order, so that the log is never behind a checkpoint. Killed at
+any point and started again, a run on the same devices gives the same parameters and the same log
+as one that was never interrupted.
+"""
+
+import itertools
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from adiff_jax.arrays import Batch
+from adiff_jax.checkpoint.checkpoints import Checkpoints, Keep
+from adiff_jax.checkpoint.run_directory import RunDirectory
+from adiff_jax.parallel.mesh import check_divides, put_batch, replicated
+from adiff_jax.parallel.sharding import Rules
+from adiff_jax.protocol import Objective, Variables
+from adiff_jax.train.compilation import CompiledStep
+from adiff_jax.train.interruption import Interrupted, Interruption
+from adiff_jax.train.optim import Optimizer
+from adiff_jax.train.progress import Progress
+from adiff_jax.train.state import (
+    TrainState,
+    abstract_state,
+    fresh_state,
+    shardings_of,
+    with_variables,
+)
+from adiff_jax.train.step import make_train_step
+
+Arrays = Mapping[str, np.ndarray]
+Batches = Callable[[int], Iterator[Arrays]]
+"""First step -> batches from there on without end, this process's rows of each."""
+
+Evaluate = Callable[[TrainState, int], Mapping[str, float]]
+Overlay = Callable[[Variables], Variables]
+ToBatch = Callable[[dict[str, jax.Array]], Batch]
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on; the message names the step, and the examples where they matter."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How long and how. Intervals are in steps; 0 means only at the end.
+
+    `best_metric` names a score of the evaluation; the checkpoint where it was best is kept beside
+    the `keep_last` newest. A loss above `loss_limit` stops the training.
+    """
+
+    steps: int = 1000
+    global_batch: int = 32
+    log_every: int = 10
+    eval_every: int = 0
+    save_every: int = 0
+    keep_last: int = 2
+    best_metric: str = ""
+    best_mode: Literal["max", "min"] = "max"
+    accumulate: int = 1
+    seed: int = 0
+    loss_limit: float = 1e4
+    optimizer: Optimizer = Optimizer()
+    sharding: Rules = Rules()
+    wandb_project: str = ""
+
+
+class _Dispatched(NamedTuple):
+    """A step whose metrics are still on the device."""
+
+    step: int  # updates made with it
+    metrics: Mapping[str, jax.Array]
+    example_ids: np.ndarray
+
+
+def fit(
+    objective: Objective,
+    batches: Batches,
+    config: TrainConfig,
+    mesh: Mesh,
+    run: RunDirectory,
+    evaluate: Evaluate | None = None,
+    overlay: Overlay | None = None,
+    to_batch: ToBatch = lambda arrays: Batch(**arrays),
+    seconds_per_example: float = 0.0,
+) -> TrainState:
+    """Train to `config.steps`, from the newest checkpoint of `run` if there is one.
+
+    `overlay` puts pretrained weights into a fresh state. `evaluate` gets the state and the number
+    of updates made. Raises TrainingError when the loss diverges (the last good state is saved),
+    when the data fails, and when the last checkpoint cannot be saved; Interrupted (exit code 143)
+    after a SIGTERM, saved.
+    """
+    check_divides(config.global_batch, mesh, config.accumulate)
+    if config.best_metric and evaluate is None:
+        raise ValueError(f"best_metric={config.best_metric!r}, but there is no evaluation")
+    arguments = (objective, config.optimizer, config.steps)
+    train_step = make_train_step(*arguments, config.accumulate, config.loss_limit)
+
+    checkpoints = Checkpoints(
+        run.checkpoints,
+        Keep(config.keep_last, config.best_metric, config.best_mode),
+        on_failure=lambda step, error: progress.event(step, f"checkpoint not saved: {error}"),
+    )
+    expected = checkpoints.latest_step() or 0
+    stream = batches(expected)
+    first = _fetch(stream, expected, config)
+    shapes = _shapes(to_batch(put_batch(first, mesh)))
+
+    abstract = abstract_state(*arguments, shapes, mesh, config.sharding)
+    restored = checkpoints.restore(abstract)
+    if restored is None:
+        start, state = 0, fresh_state(*arguments, shapes, config.seed, abstract)
+        if overlay is not None:
+            state = with_variables(state, overlay(state.variables))
+    else:
+        start, state = restored
+    if start >= config.steps:
+        return state
+    stream = itertools.chain([first], stream) if start == expected else batches(start)
+
+    progress = Progress(
+        run,
+        mesh,
+        start,
+        config.steps,
+        config.global_batch,
+        seconds_per_example,
+        config.wandb_project,
+    )
+
+    def settle(dispatched: _Dispatched | None) -> None:
+        """Log a step; stop if it was refused. `state` is then still the one before it."""
+        if dispatched is None:
+            return
+        values = {name: x.item() for name, x in jax.device_get(dispatched.metrics).items()}
+        step = dispatched.step
+        if not values.pop("applied"):
+            progress.event(step, f"loss {values['loss']}, gradient {values['gradient_norm']}")
+            checkpoints.save(step - 1, state)
+            _check_saved(checkpoints, step - 1)
+            raise TrainingError(_diverged(dispatched, values, config))
+        log = _due(step, config.log_every, config.steps)
+        progress.finished(step, values, run_step.flops, log)
+
+    with progress, Interruption() as interruption:
+        if start:
+            progress.event(start, "resumed")
+        shardings = (shardings_of(abstract), replicated(mesh))
+        run_step = CompiledStep(train_step, shardings, progress.say)
+        seed = np.uint32(config.seed)
+        run_step.prepare(state, shapes, seed, np.int32(start))
+        progress.restart_rates()
+        before = None
+        for step in range(start, config.steps):
+            began = time.perf_counter()
+            arrays = _fetch(stream, step, config)
+            progress.step(waited=time.perf_counter() - began)
+            batch = to_batch(put_batch(arrays, mesh))
+            state, metrics = run_step(state, batch, seed, np.int32(step))
+            settle(before)
+            done, before = step + 1, _Dispatched(step + 1, metrics, arrays["example_id"])
+
+            evaluating = evaluate is not None and _due(done, config.eval_every, config.steps)
+            stopping = interruption.requested(done)
+            if evaluating or stopping or _due(done, config.save_every, config.steps):
+                settle(before)
+                before = None
+                scores = _evaluate(evaluate, state, done, config) if evaluating else {}
+                if scores:
+                    progress.evaluated(done, scores)
+                checkpoints.save(done, state, scores)
+                progress.restart_rates()
+            if stopping or done == config.steps:
+                _check_saved(checkpoints, done)
+            if stopping and done < config.steps:
+                progress.event(done, "interrupted by SIGTERM, saved")
+                raise Interrupted
+    checkpoints.close()
+    return state
+
+
+def _due(step: int, every: int, steps: int) -> bool:
+    return step == steps or (every > 0 and step % every == 0)
+
+
+def _shapes(batch: Batch) -> Batch:
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), batch
+    )
+
+
+def _fetch(stream: Iterator[Arrays], step: int, config: TrainConfig) -> Arrays:
+    """The next batch. Raises TrainingError naming the step when the data fails or ends, or the
+    rows are not this process's share of the global batch."""
+    try:
+        arrays = next(stream)
+    except StopIteration as error:
+        raise TrainingError(
+            f"the data ended at step {step} of {config.steps}; training needs an endless stream"
+        ) from error
+    except Exception as error:  # of any kind: it is raised again, with the step
+        raise TrainingError(f"no batch for step {step}: {error}") from error
+    rows = config.global_batch // jax.process_count()
+    for name, array in arrays.items():
+        if len(array) != rows:
+            raise TrainingError(
+                f"step {step}: {name} has {len(array)} rows; global_batch={config.global_batch} "
+                f"on {jax.process_count()} process(es) means {rows}"
+            )
+    return arrays
+
+
+def _evaluate(
+    evaluate: Evaluate | None, state: TrainState, step: int, config: TrainConfig
+) -> Mapping[str, float]:
+    scores = evaluate(state, step) if evaluate is not None else {}
+    if config.best_metric and config.best_metric not in scores:
+        raise TrainingError(
+            f"best_metric={config.best_metric!r} is no score of the evaluation; scores: "
+            f"{', '.join(scores)}"
+        )
+    return scores
+
+
+def _check_saved(checkpoints: Checkpoints, step: int) -> None:
+    checkpoints.wait()
+    if step not in checkpoints.steps():
+        raise TrainingError(
+            f"the state of step {step} could not be saved (see the messages above); the newest "
+            f"checkpoint is that of step {checkpoints.latest_step()}. Make room and start again"
+        )
+
+
+def _diverged(refused: _Dispatched, values: Mapping[str, Any], config: TrainConfig) -> str:
+    return (
+        f"step {refused.step} was refused: loss {values['loss']}, gradient norm "
+        f"{values['gradient_norm']} (loss_limit {config.loss_limit}); example ids of its batch: "
+        f"{refused.example_ids.tolist()}. The state of step {refused.step - 1} is saved. Look at "
+        "these examples, or use a lower learning rate, in a new run directory"
+    )

@@ -1,0 +1,163 @@
+"""Where training says what it measured: metrics.jsonl always, TensorBoard, Weights & Biases.
+
+A line of metrics.jsonl is `{"step": 40, "kind": "train", "loss": ...}`; kinds are `train`,
+`evaluation` and `event` (something happened: `{"step": 40, "kind": "event", "event": "..."}`).
+`step` counts updates made. Only process 0 writes.
+"""
+
+import json
+import math
+import os
+import sys
+import time
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+from etils import epath
+from tqdm import tqdm
+
+
+class JsonLines:
+    """A file of JSON objects that outlives kills and full disks.
+
+    Local files are appended to; on object stores, which cannot append, the file is written anew.
+    """
+
+    def __init__(self, path: epath.Path, step: int) -> None:
+        """Continue the file of a run restored at `step`: drop lines of measurements made later
+        (they will be made again) and lines that a kill cut short."""
+        self._path = path
+        lines = path.read_text().splitlines() if path.exists() else []
+        kept = [line for line in lines if _stays(line, step)]
+        text = "".join(line + "\n" for line in kept)
+        if len(kept) < len(lines):
+            path.write_text(text)
+        self._remote = "://" in str(path)
+        self._written = text if self._remote else ""
+        self._size = len(text.encode())
+        self._unwritten = ""
+
+    def write(self, line: Mapping[str, Any]) -> None:
+        """Add a line; one that cannot be written now is said on stderr and tried again later."""
+        self._unwritten += json.dumps({k: _json_value(v) for k, v in line.items()}) + "\n"
+        try:
+            if self._remote:
+                self._path.write_text(self._written + self._unwritten)
+                self._written += self._unwritten
+            else:
+                with open(self._path, "ab") as file:
+                    file.truncate(self._size)  # what an attempt that failed half-way left behind
+                    file.write(self._unwritten.encode())
+        except OSError as error:
+            tqdm.write(f"{self._path} not written: {error}", file=sys.stderr)
+            return
+        self._size += len(self._unwritten.encode())
+        self._unwritten = ""
+
+
+def _stays(line: str, step: int) -> bool:
+    try:
+        content = json.loads(line)
+    except json.JSONDecodeError:
+        return False
+    return content["kind"] == "event" or content["step"] <= step
+
+
+def _json_value(value: Any) -> Any:
+    """JSON has no infinities: they are written as text."""
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+class TensorBoard:
+    """Scalars in TensorBoard's event files, written in the calling thread."""
+
+    def __init__(self, directory: epath.Path, step: int) -> None:
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
+
+        directory.mkdir(parents=True, exist_ok=True)
+        name = os.fspath(directory / f"run-{os.getpid()}")
+        self._writer, self._event = EventsWriter(name), Event
+        # TensorBoard then hides what an earlier process wrote beyond this step
+        start = SessionLog(status=SessionLog.START)
+        self._writer.write_event(Event(wall_time=time.time(), step=step + 1, session_log=start))
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Add one point to the curve of every value."""
+        from tensorboardX.proto.summary_pb2 import Summary
+
+        points = [Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
+        summary = Summary(value=points)
+        try:
+            self._writer.write_event(self._event(wall_time=time.time(), step=step, summary=summary))
+            self._writer.flush()
+        except OSError as error:
+            tqdm.write(f"TensorBoard not written: {error}", file=sys.stderr)
+
+    def close(self) -> None:
+        """Close the event file."""
+        self._writer.close()
+
+
+class WeightsAndBiases:
+    """The same curves on wandb; one wandb run per run directory, resumed with it."""
+
+    def __init__(self, project: str, directory: epath.Path) -> None:
+        try:
+            import wandb
+        except ImportError as error:
+            raise ImportError(
+                f"wandb_project is {project!r} but wandb is not installed: "
+                "pip install wandb, or leave wandb_project empty"
+            ) from error
+        stored = directory / "wandb_id.txt"
+        if not stored.exists():
+            stored.write_text(uuid.uuid4().hex)
+        self._run = wandb.init(
+            project=project, id=stored.read_text(), name=directory.name, resume="allow"
+        )
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Add one point to the curve of every value."""
+        self._run.log(dict(values), step=step)
+
+    def close(self) -> None:
+        """Upload what is left."""
+        self._run.finish()
+
+
+class MetricsLog:
+    """All the places at once. Does nothing but print events on processes other than 0."""
+
+    def __init__(
+        self, lines: epath.Path, tensorboard: epath.Path, step: int, wandb_project: str = ""
+    ) -> None:
+        self._lines: JsonLines | None = None
+        self._curves: list[TensorBoard | WeightsAndBiases] = []
+        if jax.process_index() != 0:
+            return
+        lines.parent.mkdir(parents=True, exist_ok=True)
+        self._lines = JsonLines(lines, step)
+        self._curves.append(TensorBoard(tensorboard, step))
+        if wandb_project:
+            self._curves.append(WeightsAndBiases(wandb_project, lines.parent))
+
+    def write(self, step: int, kind: str, values: Mapping[str, float]) -> None:
+        """Measurements after `step` updates; `kind` is "train" or "evaluation"."""
+        if self._lines is not None:
+            self._lines.write({"step": step, "kind": kind, **values})
+        for curve in self._curves:
+            curve.write(step, {f"{kind}/{name}": value for name, value in values.items()})
+
+    def event(self, step: int, text: str) -> None:
+        """Something that a reader of the log should know; also on stderr."""
+        tqdm.write(f"step {step}: {text}", file=sys.stderr)
+        if self._lines is not None:
+            self._lines.write({"step": step, "kind": "event", "event": text})
+
+    def close(self) -> None:
+        """Flush, and finish what is uploaded."""
+        for curve in self._curves:
+            curve.close()

@@ -1,0 +1,242 @@
+"""The loop: what it refuses, what it logs and saves, and what happens when something fails."""
+
+import dataclasses
+import itertools
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from adiff_jax.checkpoint.checkpoints import Checkpoints
+from adiff_jax.checkpoint.run_directory import RunDirectory
+from adiff_jax.parallel.mesh import MeshConfig, make_mesh
+from adiff_jax.train.loop import TrainConfig, TrainingError, fit
+from adiff_jax.train.optim import Optimizer
+from adiff_jax.train.state import TrainState, overlay
+from tests.train.tiny import Regression, batches_of, rows_of
+
+Rows = dict[str, np.ndarray]
+CONFIG = TrainConfig(steps=6, global_batch=16, log_every=2, save_every=2)
+
+
+def train(run: Path, batches: Any = batches_of(16), **options: Any) -> TrainState:  # noqa: B008
+    """`fit` with fields of the config, and arguments of its own, replaced."""
+    arguments = {
+        name: options.pop(name)
+        for name in ("evaluate", "overlay", "seconds_per_example")
+        if name in options
+    }
+    config = dataclasses.replace(CONFIG, **options)
+    mesh = make_mesh(MeshConfig(), jax.devices()[:1])
+    return fit(Regression(), batches, config, mesh, RunDirectory.at(run), **arguments)
+
+
+def lines(run: Path, kind: str) -> list[dict[str, Any]]:
+    found = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in found if line["kind"] == kind]
+
+
+def checkpoint_steps(run: Path) -> list[int]:
+    return Checkpoints(run / "checkpoints", read_only=True).steps()
+
+
+def test_the_log_holds_losses_and_rates_when_they_are_due(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(tmp_path, steps=5, seconds_per_example=2.0)
+    found = lines(tmp_path, "train")
+    assert [line["step"] for line in found] == [2, 4, 5]
+    for line in found:
+        assert math.isfinite(line["loss"]) and "applied" not in line
+        assert line["examples_per_second"] == pytest.approx(16 / line["step_seconds"])
+        assert line["audio_seconds_per_second"] == pytest.approx(2 * line["examples_per_second"])
+        assert 0 < line["data_wait_share"] < 1
+        assert line["flops_per_second"] > 0 and "mfu" not in line  # the CPU's peak is not known
+    said = capsys.readouterr().err
+    assert said.count("compiling (once)...") == 1 and "compiling again" not in said
+    assert "5/5" in said and "loss=" in said
+    assert list((tmp_path / "tensorboard").iterdir())
+
+
+def test_a_finished_run_is_returned_without_another_step(tmp_path: Path) -> None:
+    first = train(tmp_path)
+    log = (tmp_path / "metrics.jsonl").read_text()
+    again = train(tmp_path)
+    jax.tree.map(np.testing.assert_array_equal, first, again)
+    assert (tmp_path / "metrics.jsonl").read_text() == log
+
+
+def test_data_are_asked_for_from_the_restored_step_on(tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    def batches(start: int) -> Iterator[Rows]:
+        for step in itertools.count(start):
+            asked.append(step)
+            yield rows_of(step)
+
+    train(tmp_path, batches, steps=4)
+    assert asked == [0, 1, 2, 3]
+    asked.clear()
+    train(tmp_path, batches, steps=7)
+    assert asked == [4, 5, 6]
+
+
+def test_a_broken_checkpoint_is_replaced_by_the_one_before_and_its_steps_are_made_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = train(tmp_path / "whole", steps=8)
+    train(tmp_path / "run", steps=6)
+    assert checkpoint_steps(tmp_path / "run") == [4, 6]
+    for file in (tmp_path / "run" / "checkpoints" / "6" / "state").rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"")
+    resumed = train(tmp_path / "run", steps=8)
+    assert "WARNING: checkpoint 6 cannot be read" in capsys.readouterr().err
+    jax.tree.map(np.testing.assert_array_equal, resumed, whole)
+    assert [line["step"] for line in lines(tmp_path / "run", "train")] == [2, 4, 6, 8]
+
+
+def test_a_nan_stops_the_run_names_the_batch_and_keeps_the_last_good_state(
+    tmp_path: Path,
+) -> None:
+    def poisoned(start: int) -> Iterator[Rows]:
+        for step in itertools.count(start):
+            rows = rows_of(step)
+            if step == 3:
+                rows["audio_1"][5] = np.nan
+            yield rows
+
+    good = train(tmp_path / "good", steps=3)
+    with pytest.raises(TrainingError) as error:
+        train(tmp_path / "bad", poisoned, save_every=0)
+    assert "step 4 was refused: loss nan" in str(error.value)
+    assert str(list(range(48, 64))) in str(error.value)
+    assert "state of step 3 is saved" in str(error.value)
+    (event,) = lines(tmp_path / "bad", "event")
+    assert event["step"] == 4 and "nan" in event["event"]
+    kept = Checkpoints(tmp_path / "bad" / "checkpoints", read_only=True).restore_variables(3)
+    jax.tree.map(np.testing.assert_array_equal, kept["params"], good.params)
+
+
+def test_a_loss_above_its_limit_stops_the_run(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="step 1 was refused: .*loss_limit 0.001"):
+        train(tmp_path, loss_limit=0.001)
+    assert checkpoint_steps(tmp_path) == [0]
+
+
+def test_evaluation_happens_when_due_and_the_best_checkpoint_stays(tmp_path: Path) -> None:
+    scores = {2: 0.3, 4: 0.9, 6: 0.5, 8: 0.4, 9: 0.1}
+
+    def evaluate(state: TrainState, step: int) -> dict[str, float]:
+        assert int(state.step) == step
+        return {"accuracy": scores[step], "other": 0.0}
+
+    train(tmp_path, steps=9, eval_every=2, save_every=3, best_metric="accuracy", evaluate=evaluate)
+    found = {line["step"]: line["accuracy"] for line in lines(tmp_path, "evaluation")}
+    assert found == scores
+    assert checkpoint_steps(tmp_path) == [4, 8, 9]
+
+
+def test_a_metric_that_nobody_measures_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="best_metric='bleu', but there is no evaluation"):
+        train(tmp_path, best_metric="bleu")
+    with pytest.raises(TrainingError, match="'bleu' is no score of the evaluation; scores: cider"):
+        train(tmp_path, best_metric="bleu", evaluate=lambda state, step: {"cider": 1.0})
+
+
+def test_a_failing_or_ending_loader_names_the_step(tmp_path: Path) -> None:
+    def failing(start: int) -> Iterator[Rows]:
+        yield rows_of(start)
+        raise OSError("clip 7 is gone")
+
+    with pytest.raises(TrainingError, match="no batch for step 1: clip 7 is gone") as error:
+        train(tmp_path, failing)
+    assert isinstance(error.value.__cause__, OSError)
+
+    def ending(start: int) -> Iterator[Rows]:
+        yield from (rows_of(step) for step in range(start, 2))
+
+    with pytest.raises(TrainingError, match="the data ended at step 2 of 6"):
+        train(tmp_path, ending)
+
+
+def test_a_batch_of_another_size_names_the_field(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="audio_1 has 8 rows; global_batch=16"):
+        train(tmp_path, batches_of(8))
+
+
+def test_a_batch_that_the_mesh_does_not_divide_is_refused_before_anything_is_made(
+    tmp_path: Path,
+) -> None:
+    run = RunDirectory.at(tmp_path / "run")
+    config = dataclasses.replace(CONFIG, global_batch=12)
+    with pytest.raises(ValueError, match="global_batch=12 .* use 8 or 16"):
+        fit(Regression(), batches_of(12), config, make_mesh(MeshConfig()), run)
+    assert not run.path.exists()
+
+
+def test_a_save_that_fails_is_reported_and_training_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file where the directory should be: fails for every user, until it is gone."""
+
+    def clearing(start: int) -> Iterator[Rows]:
+        (tmp_path / "checkpoints").write_text("not a directory")
+        for step in itertools.count(start):
+            if step == 3:
+                (tmp_path / "checkpoints").unlink()
+            yield rows_of(step)
+
+    train(tmp_path, clearing)
+    assert checkpoint_steps(tmp_path) == [4, 6]
+    (event,) = lines(tmp_path, "event")
+    assert event["step"] == 2 and "checkpoint not saved" in event["event"]
+    assert "step 2: checkpoint not saved" in capsys.readouterr().err
+    assert [line["step"] for line in lines(tmp_path, "train")] == [2, 4, 6]
+
+
+def test_a_run_whose_last_save_fails_does_not_end_well(tmp_path: Path) -> None:
+    def blocking(start: int) -> Iterator[Rows]:
+        (tmp_path / "checkpoints").write_text("not a directory")
+        yield from batches_of(16)(start)
+
+    with pytest.raises(TrainingError, match="the state of step 6 could not be saved"):
+        train(tmp_path, blocking)
+
+
+def test_a_batch_of_another_shape_is_compiled_again_and_says_what_changed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def growing(start: int) -> Iterator[Rows]:
+        for step in itertools.count(start):
+            extra = {"tokens": np.zeros((16, 5 if step < 2 else 7), np.int32)}
+            yield rows_of(step) | extra
+
+    train(tmp_path, growing, steps=4)
+    said = capsys.readouterr().err
+    assert said.count("compiling again: the batch now has tokens int32[16, 7]") == 1
+
+
+def test_pretrained_weights_enter_a_fresh_run_only(tmp_path: Path) -> None:
+    def lay(variables: Any) -> Any:
+        ones = {"params": {"body": {"kernel": np.ones((12, 32)), "bias": np.ones(32)}}}
+        return overlay(variables, ones, (("body", "encoder"),))
+
+    frozen = Optimizer(freeze=("encoder/.*",))
+    first = train(tmp_path, overlay=lay, optimizer=frozen, steps=2)
+    np.testing.assert_array_equal(first.params["encoder"]["kernel"], 1.0)
+
+    def never(variables: Any) -> Any:
+        raise AssertionError("a restored run needs no pretrained weights")
+
+    train(tmp_path, overlay=never, optimizer=frozen, steps=3)
+
+
+def test_weights_and_biases_that_is_asked_for_but_missing_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ImportError, match="wandb_project is 'demo' but wandb is not installed"):
+        train(tmp_path, wandb_project="demo")

@@ -1,0 +1,53 @@
+"""Rates are what a clock and the configuration say."""
+
+import time
+
+import pytest
+
+from adiff_jax.train.throughput import Throughput, peak_flops
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [100.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    return now
+
+
+def test_rates_of_a_window(clock: list[float]) -> None:
+    rates = Throughput(examples=32, seconds_per_example=10.0, peak=1e6)
+    clock[0] += 5.0
+    rates.restart()  # five seconds of something else
+    for _ in range(4):
+        rates.step(waited=0.1)
+        clock[0] += 0.5
+    assert rates.report(flops=1e5) == pytest.approx(
+        {
+            "step_seconds": 0.5,
+            "examples_per_second": 64.0,
+            "data_wait_share": 0.2,
+            "audio_seconds_per_second": 640.0,
+            "flops_per_second": 2e5,
+            "mfu": 0.2,
+        }
+    )
+    assert rates.report(flops=1e5) == {}
+
+
+def test_what_is_not_known_is_left_out(clock: list[float]) -> None:
+    rates = Throughput(examples=1, seconds_per_example=0.0, peak=None)
+    rates.step(0.0)
+    clock[0] += 1.0
+    assert set(rates.report(flops=None)) == {
+        "step_seconds",
+        "examples_per_second",
+        "data_wait_share",
+    }
+
+
+def test_the_longest_name_decides_the_peak() -> None:
+    assert peak_flops("TPU v5 lite") == 197e12
+    assert peak_flops("TPU v5") == 459e12
+    assert peak_flops("NVIDIA H100 PCIe") == 756e12
+    assert peak_flops("NVIDIA H100 80GB HBM3") == 989e12
+    assert peak_flops("cpu") is None

@@ -1,0 +1,56 @@
+"""A training that tests kill: `python -m tests.train.train_tiny RUN STEPS SECONDS_PER_BATCH`."""
+
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from adiff_jax.checkpoint.run_directory import RunDirectory
+from adiff_jax.parallel.mesh import MeshConfig, make_mesh
+from adiff_jax.parallel.sharding import Rules
+from adiff_jax.train.compilation import enable_compile_cache
+from adiff_jax.train.loop import TrainConfig, fit
+from adiff_jax.train.optim import Optimizer, WarmupCosine
+from adiff_jax.train.state import TrainState
+from tests.train.tiny import Net, Regression, batches_of
+
+OBJECTIVE = Regression(Net(batch_norm=True, dropout=0.2))
+
+
+def config(steps: int) -> TrainConfig:
+    """Everything that has state is on: moments, schedule, average, statistics, draws."""
+    return TrainConfig(
+        steps=steps,
+        global_batch=16,
+        log_every=1,
+        eval_every=10,
+        save_every=4,
+        best_metric="size",
+        optimizer=Optimizer(learning_rate=0.01, schedule=WarmupCosine(5), ema=0.9),
+        sharding=Rules(fsdp_from=1),
+    )
+
+
+def evaluate(state: TrainState, step: int) -> dict[str, float]:
+    """Anything that depends on the state."""
+    del step
+    return {"size": float(np.abs(np.asarray(state.variables["params"]["head"]["kernel"])).sum())}
+
+
+def train(run: Path, steps: int, seconds_per_batch: float = 0.0) -> TrainState:
+    """Train, or go on training, in `run`."""
+
+    def batches(start: int) -> Iterator[dict[str, np.ndarray]]:
+        for batch in batches_of(16)(start):
+            time.sleep(seconds_per_batch)
+            yield batch
+
+    mesh = make_mesh(MeshConfig(2, 2, 2))
+    return fit(OBJECTIVE, batches, config(steps), mesh, RunDirectory.at(run), evaluate)
+
+
+if __name__ == "__main__":
+    enable_compile_cache()
+    train(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))
