@@ -54,7 +54,7 @@ def get_config() -> Experiment:
             loader=LoaderConfig(workers=1),
         ),
         train=TrainConfig(
-            steps=1500,
+            steps=1000,
             global_batch=32,
             eval_every=250,
             save_every=250,

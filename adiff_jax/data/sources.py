@@ -10,6 +10,7 @@ from typing import Literal
 
 from etils import epath
 
+from adiff_jax.data.builders.table_source import Table, TableSource
 from adiff_jax.data.schema import Source
 from adiff_jax.data.synth.fixed_sets import FixedSet, read_fixed_set, write_fixed_set
 from adiff_jax.data.synth.library import Folder, Procedural, open_library
@@ -73,7 +74,7 @@ class LabelledMixes:
     rate: int = 16_000
 
 
-SourceConfig = SynthPairs | NaturalPairs | RecipeFile | LabelledMixes
+SourceConfig = SynthPairs | NaturalPairs | RecipeFile | LabelledMixes | Table
 
 
 def open_source(config: SourceConfig) -> Source:
@@ -91,6 +92,8 @@ def open_source(config: SourceConfig) -> Source:
             source = open_fixed_set(fixed, config.folder, config.rate)
             _check(fixed, source, config)
             return source
+        case Table():
+            return TableSource(config)
         case _:
             raise TypeError(f"{type(config).__name__} is no source of examples")
 

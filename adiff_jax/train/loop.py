@@ -51,7 +51,8 @@ class TrainingError(RuntimeError):
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How long and how. Intervals are in steps; 0 means only at the end.
+    """How long and how. Intervals are in steps; 0 means only at the end. With `eval_every`, the
+    state that training starts from is evaluated too.
 
     `best_metric` names a score of the evaluation; the checkpoint where it was best is kept beside
     the `keep_last` newest. A loss above `loss_limit` stops the training.
@@ -158,6 +159,8 @@ def fit(
         run_step = CompiledStep(train_step, shardings, progress.say)
         seed = np.uint32(config.seed)
         run_step.prepare(state, shapes, seed, np.int32(start))
+        if evaluate is not None and config.eval_every and start == 0:
+            progress.evaluated(0, _evaluate(evaluate, state, 0, config))
         progress.restart_rates()
         before = None
         for step in range(start, config.steps):
