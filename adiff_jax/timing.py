@@ -1,0 +1,104 @@
+"""Timing calls, and the table that says how long they took on which machine.
+
+A call is made a few times to warm up (and compile), then timed until both `LEAST_CALLS` calls and
+`LEAST_SECONDS` seconds have passed; the table gives the median and the quartiles.
+"""
+
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+
+LEAST_CALLS = 5
+LEAST_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of one call: median and quartiles over `calls` calls."""
+
+    median: float
+    lower: float
+    upper: float
+    calls: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: a call of `what` makes `items` of `unit`."""
+
+    subject: str
+    what: str
+    engine: str  # "jax", "torch" or "numpy"
+    timing: Timing
+    items: int
+    unit: str
+
+    @property
+    def rate(self) -> float:
+        """Items per second at the median."""
+        return self.items / self.timing.median
+
+
+@dataclass(frozen=True)
+class Report:
+    """The rows, and the machine they were measured on; as text, a markdown table."""
+
+    machine: str
+    rows: tuple[Row, ...]
+
+    def __str__(self) -> str:
+        lines = [
+            f"Machine: {self.machine}.",
+            "",
+            "| subject | what | engine | rate | a call, ms (quartiles) | calls |",
+            "|---|---|---|---:|---:|---:|",
+        ]
+        for row in self.rows:
+            median, lower, upper = (
+                _rounded(1000 * seconds)
+                for seconds in (row.timing.median, row.timing.lower, row.timing.upper)
+            )
+            lines.append(
+                f"| {row.subject} | {row.what} | {row.engine} | {_rounded(row.rate)} {row.unit}/s "
+                f"| {median} ({lower}–{upper}) | {row.timing.calls} |"
+            )
+        return "\n".join(lines)
+
+
+def _rounded(number: float) -> str:
+    """Three digits that count, without an exponent."""
+    return f"{float(f'{number:.3g}'):,.10g}"
+
+
+def machine() -> str:
+    """Processor, cores this process may use, device and versions."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    model = models[0] if models else platform.processor() or platform.machine()
+    has_affinity = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count()
+    return (
+        f"{model}, {cores} cores, {jax.device_count()} × {jax.devices()[0].device_kind}, "
+        f"jax {jax.__version__}"
+    )
+
+
+def measure(call: Callable[[], Any], warm_up: int = 2) -> Timing:
+    """Time `call`; arrays that it returns are waited for."""
+    for _ in range(warm_up):
+        jax.block_until_ready(call())
+    seconds: list[float] = []
+    while len(seconds) < LEAST_CALLS or sum(seconds) < LEAST_SECONDS:
+        start = time.perf_counter()
+        jax.block_until_ready(call())
+        seconds.append(time.perf_counter() - start)
+    lower, median, upper = statistics.quantiles(seconds, n=4, method="inclusive")
+    return Timing(median, lower, upper, len(seconds))
