@@ -62,10 +62,10 @@ def get_config() -> Experiment:
             loader=LoaderConfig(workers=1),
         ),
         train=TrainConfig(
-            steps=500,
+            steps=400,
             global_batch=32,
-            eval_every=250,
-            save_every=250,
+            eval_every=200,
+            save_every=200,
             best_metric="validation/program.exact",
             optimizer=Optimizer(
                 learning_rate=2e-3, schedule=WarmupCosine(warmup=50), clip_norm=2.0

@@ -1,0 +1,85 @@
+"""Does a model look where the edit is? Attention on the edited span, for pairs made of scenes.
+
+For every pair whose edit adds, removes, replaces or changes the level of an event, the clip that
+holds the event is looked at through the eyes of the other clip: of all attention that its frames
+receive from the other clip in the last comparison layer, which share falls on the event's own
+frames? The ratio to the share of frames is 1 for attention that does not care, and comparable
+between masked and unmasked models.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+
+import jax
+import numpy as np
+
+from adiff_jax.arrays import Batch
+from adiff_jax.data.schema import Arrays, Edit
+from adiff_jax.data.synth.edits import PairScenes
+from adiff_jax.data.synth.scenes import Scene
+from adiff_jax.parallel.mesh import local_rows
+from adiff_jax.parts import Parts
+from adiff_jax.protocol import Variables
+
+
+def attention_on_edits(
+    parts: Parts,
+    variables: Variables,
+    rows: Iterable[Arrays],
+    scenes: Callable[[int], PairScenes],
+) -> float:
+    """Mean ratio (see the module docstring) over all edited events; NaN without any.
+
+    `rows` are loader batches of this process, `scenes(example_id)` what they were rendered from.
+    """
+    encoder = parts.experiment.model.encoder
+    frame_seconds = encoder.frontend.frame_seconds * encoder.stride
+    module = parts.objective.module
+
+    @jax.jit
+    def attend(variables: Variables, batch: Batch) -> jax.Array:
+        _, state = module.apply(variables, batch, method="encode", mutable=["intermediates"])
+        layers = state["intermediates"]["comparison"]
+        return layers[f"blocks_{len(layers) - 1}"]["attention"]["weights"][0].mean(axis=1)
+
+    ratios = []
+    for arrays in rows:
+        weights = local_rows(attend(variables, parts.to_batch(arrays)), parts.mesh)
+        for place in np.flatnonzero(arrays["valid"]):
+            pair = scenes(int(arrays["example_id"][place]))
+            frames = weights.shape[1] // 2
+            for clip, start, end in edited_spans(pair):
+                span = slice(int(start / frame_seconds), int(np.ceil(end / frame_seconds)))
+                ratios.append(span_ratio(weights[place], clip, span, frames))
+    return float(np.mean(ratios)) if ratios else float("nan")
+
+
+def span_ratio(weights: np.ndarray, clip: int, span: slice, frames: int) -> float:
+    """Share of the attention from the other clip to `clip` (0 or 1) that falls on `span`, over
+    the span's share of the frames. `weights` [s s] holds queries, then keys; s = 2 `frames`."""
+    queries = slice(frames, None) if clip == 0 else slice(0, frames)
+    received = weights[queries, clip * frames : (clip + 1) * frames].sum(axis=0)
+    inside = received[span]
+    return float((inside.sum() / received.sum()) / (len(inside) / frames))
+
+
+def edited_spans(pair: PairScenes) -> Iterator[tuple[int, float, float]]:
+    """(clip, start, end in seconds) of every event that the program of a pair acts upon."""
+    for edit in pair.edits:
+        for clip, scene, label in _places(pair, edit):
+            for event in scene.events:
+                if event.label == label:
+                    yield clip, event.onset, event.onset + event.duration
+
+
+def _places(pair: PairScenes, edit: Edit) -> list[tuple[int, Scene, str]]:
+    match edit.operation:
+        case "add":
+            return [(1, pair.second, edit.event)]
+        case "remove":
+            return [(0, pair.first, edit.event)]
+        case "replace":
+            return [(0, pair.first, edit.event), (1, pair.second, edit.replacement)]
+        case "louder" | "quieter" | "earlier" | "later":
+            return [(0, pair.first, edit.event), (1, pair.second, edit.event)]
+        case _:
+            return []
