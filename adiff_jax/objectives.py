@@ -155,10 +155,12 @@ def disentanglement_controls(
     """What SDD's losses are worth on pairs where they should mean nothing.
 
     `retrieval_repaired`: retrieval accuracy of L_S when every first clip is compared with the
-    second clip of the next row; late SDD can solve it through the attention itself.
+    second clip of the row before; late SDD can solve it through the attention itself.
     `identical_cosine`: L_D on (x, x), +1 unless the segment vectors alone meet the loss.
     """
     rolled = batch.replace(
+        valid=batch.valid & jnp.roll(batch.valid, 1, axis=0),
+        scene_id=jnp.roll(batch.scene_id, 1, axis=0),
         audio_2=_roll(batch.audio_2),
         features_2=_roll(batch.features_2),
         length_2=jnp.roll(batch.length_2, 1, axis=0),
@@ -166,12 +168,12 @@ def disentanglement_controls(
     same = batch.replace(
         audio_2=batch.audio_1, features_2=batch.features_1, length_2=batch.length_1
     )
-    allowed = jnp.ones((batch.valid.shape[0],) * 2, bool)
+    allowed = losses.negatives(rolled.scene_id, rolled.valid)
     repaired = objective.module.apply(variables, rolled).aux["sdd"]
     identical = objective.module.apply(variables, same).aux["sdd"]
     return {
         "retrieval_repaired": losses.retrieval_accuracy(
-            repaired.similar_1, repaired.similar_2, allowed, batch.valid
+            repaired.similar_1, repaired.similar_2, allowed, rolled.valid
         ),
         "identical_cosine": losses.pair_cosine(
             identical.discrepant_1, identical.discrepant_2, batch.valid.astype(jnp.float32)

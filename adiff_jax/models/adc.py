@@ -7,7 +7,7 @@ second input channel, and difference tokens, pooled differences appended to the 
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -52,10 +52,10 @@ class Adc:
 
 @struct.dataclass
 class AdcConditioning:
-    """What the decoder reads: memory [b s d] and its mask [b s]."""
+    """What the decoder reads."""
 
-    memory: jax.Array
-    memory_mask: jax.Array
+    memory: Any  # [b s d]
+    memory_mask: Any  # [b s] bool
 
 
 class AdcModel(nn.Module):
@@ -103,10 +103,11 @@ class AdcModel(nn.Module):
         # device.
         both = jnp.stack([as_channels(maps_1, channels), as_channels(maps_2, channels)], axis=1)
         both = both.reshape(-1, *both.shape[2:])
-        lengths = jnp.stack([batch.length_1, batch.length_2], axis=1).reshape(-1)
+        # Padding rows have no frames, so that they are not part of the batch statistics.
+        lengths = jnp.stack([batch.length_1, batch.length_2], axis=1) * batch.valid[:, None]
         frames, mask = self.encoder(
             both,
-            frame_lengths(config.encoder.frontend, lengths),
+            frame_lengths(config.encoder.frontend, lengths.reshape(-1)),
             train and not config.freeze_encoder,
         )
         if config.freeze_encoder:

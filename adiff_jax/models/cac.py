@@ -36,7 +36,7 @@ class DifferenceEncoder:
     segments: bool = True
 
 
-def cac_mask(clip: Int[Array, "*b s"], valid: Bool[Array, "*b s"]) -> Bool[Array, "*b s s"]:
+def cac_mask(clip: Int[Array, "*#b s"], valid: Bool[Array, "*#b s"]) -> Bool[Array, "*b s s"]:
     """allowed(i, j) ⇔ clip(i) ≠ clip(j) and frame j is valid."""
     other = clip[..., :, None] != clip[..., None, :]
     return other & valid[..., None, :]
@@ -50,9 +50,10 @@ class DifferenceTransformer(nn.Module):
 
     def setup(self) -> None:
         config = self.config
-        self.segment = self.param(
-            "segment", nn.initializers.normal(0.5), (2, config.width), jnp.float32
-        )
+        if config.segments:
+            self.segment = self.param(
+                "segment", nn.initializers.normal(0.5), (2, config.width), jnp.float32
+            )
         self.blocks = [
             EncoderLayer(config.width, config.heads, config.hidden, config.dropout, self.dtype)
             for _ in range(config.layers)

@@ -8,9 +8,8 @@ frames, before positions and segments; `late` the output of the difference encod
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax import struct
@@ -38,13 +37,13 @@ class Disentanglement:
 
 @struct.dataclass
 class ClipEmbeddings:
-    """Pooled halves of both clips, each [b d/2], and the temperature in force."""
+    """Pooled halves of both clips, and the temperature in force."""
 
-    similar_1: jax.Array
-    similar_2: jax.Array
-    discrepant_1: jax.Array
-    discrepant_2: jax.Array
-    temperature: jax.Array
+    similar_1: Any  # [b d/2] float32
+    similar_2: Any
+    discrepant_1: Any  # [b d/2] float32
+    discrepant_2: Any
+    temperature: Any  # scalar
 
 
 class ClipPooling(nn.Module):

@@ -46,7 +46,7 @@ class TaggerModel(nn.Module):
         features = clip_features(config, self.config.augment, batch.audio_1, key)
         frames, mask = self.encoder(
             as_channels([features], config.channels),
-            frame_lengths(config.frontend, batch.length_1),
+            frame_lengths(config.frontend, batch.length_1 * batch.valid),
             train,
         )
         return masked_max(frames, mask) + masked_mean(frames, mask)

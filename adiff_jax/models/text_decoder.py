@@ -5,6 +5,7 @@ untied output layer. Teacher forcing and cached decoding share every parameter.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -34,10 +35,10 @@ class TextDecoder:
 class DecoderCache:
     """State of cached decoding; batch is axis 0 of every leaf."""
 
-    past: tuple[KeysValues, ...]  # per layer, [b capacity + 1 h k]
-    memory: tuple[KeysValues, ...]  # per layer, [b s h k]
-    memory_mask: jax.Array  # [b s]
-    position: jax.Array  # [b] int32, where the next token goes
+    past: Any  # a tuple of KeysValues, one a layer, [b capacity + 1 h k]
+    memory: Any  # a tuple of KeysValues, one a layer, [b s h k]
+    memory_mask: Any  # [b s] bool
+    position: Any  # [b] int32, where the next token goes
 
 
 class TextDecoderModule(nn.Module):

@@ -4,6 +4,8 @@ Projections are layers, the attention itself two einsums; the softmax runs in fl
 A query that may attend nowhere yields zeros before the output projection, never NaN.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -16,10 +18,10 @@ Heads = Float[Array, "b s h k"]
 
 @struct.dataclass
 class KeysValues:
-    """Projected keys and values, batch first: each [b s h k]."""
+    """Projected keys and values."""
 
-    keys: jax.Array
-    values: jax.Array
+    keys: Any  # [b s h k]
+    values: Any  # [b s h k]
 
 
 def attention_weights(
