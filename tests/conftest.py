@@ -14,6 +14,7 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = (
     f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={DEVICES}".strip()
 )
+os.environ["JAX_LEGACY_PRNG_KEY"] = "error"  # typed keys only
 
 
 @pytest.fixture(scope="session")

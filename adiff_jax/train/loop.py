@@ -131,7 +131,7 @@ def fit(
     progress = Progress(
         run,
         mesh,
-        start,
+        None if restored is None else start,
         config.steps,
         config.global_batch,
         seconds_per_example,
@@ -153,13 +153,13 @@ def fit(
         progress.finished(step, values, run_step.flops, log)
 
     with progress, Interruption() as interruption:
-        if start:
+        if restored is not None:
             progress.event(start, "resumed")
         shardings = (shardings_of(abstract), replicated(mesh))
         run_step = CompiledStep(train_step, shardings, progress.say)
         seed = np.uint32(config.seed)
         run_step.prepare(state, shapes, seed, np.int32(start))
-        if evaluate is not None and config.eval_every and start == 0:
+        if evaluate is not None and config.eval_every and restored is None:
             progress.evaluated(0, _evaluate(evaluate, state, 0, config))
         progress.restart_rates()
         before = None

@@ -25,12 +25,12 @@ class JsonLines:
     Local files are appended to; on object stores, which cannot append, the file is written anew.
     """
 
-    def __init__(self, path: epath.Path, step: int) -> None:
-        """Continue the file of a run restored at `step`: drop lines of measurements made later
-        (they will be made again) and lines that a kill cut short."""
+    def __init__(self, path: epath.Path, restored: int | None) -> None:
+        """Continue the file of a run restored at step `restored` (None: begun anew): drop lines
+        of measurements that will be made again, and lines that a kill cut short."""
         self._path = path
         lines = path.read_text().splitlines() if path.exists() else []
-        kept = [line for line in lines if _stays(line, step)]
+        kept = [line for line in lines if _stays(line, restored)]
         text = "".join(line + "\n" for line in kept)
         if len(kept) < len(lines):
             path.write_text(text)
@@ -57,12 +57,12 @@ class JsonLines:
         self._unwritten = ""
 
 
-def _stays(line: str, step: int) -> bool:
+def _stays(line: str, restored: int | None) -> bool:
     try:
         content = json.loads(line)
     except json.JSONDecodeError:
         return False
-    return content["kind"] == "event" or content["step"] <= step
+    return content["kind"] == "event" or (restored is not None and content["step"] <= restored)
 
 
 def _json_value(value: Any) -> Any:
@@ -73,16 +73,16 @@ def _json_value(value: Any) -> Any:
 class TensorBoard:
     """Scalars in TensorBoard's event files, written in the calling thread."""
 
-    def __init__(self, directory: epath.Path, step: int) -> None:
+    def __init__(self, directory: epath.Path, restored: int | None) -> None:
         from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto.event_pb2 import Event, SessionLog
 
         directory.mkdir(parents=True, exist_ok=True)
         name = os.fspath(directory / f"run-{os.getpid()}")
         self._writer, self._event = EventsWriter(name), Event
-        # TensorBoard then hides what an earlier process wrote beyond this step
-        start = SessionLog(status=SessionLog.START)
-        self._writer.write_event(Event(wall_time=time.time(), step=step + 1, session_log=start))
+        # TensorBoard then hides what an earlier process wrote from this step on
+        start, step = SessionLog(status=SessionLog.START), 0 if restored is None else restored + 1
+        self._writer.write_event(Event(wall_time=time.time(), step=step, session_log=start))
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Add one point to the curve of every value."""
@@ -132,15 +132,19 @@ class MetricsLog:
     """All the places at once. Does nothing but print events on processes other than 0."""
 
     def __init__(
-        self, lines: epath.Path, tensorboard: epath.Path, step: int, wandb_project: str = ""
+        self,
+        lines: epath.Path,
+        tensorboard: epath.Path,
+        restored: int | None,
+        wandb_project: str = "",
     ) -> None:
         self._lines: JsonLines | None = None
         self._curves: list[TensorBoard | WeightsAndBiases] = []
         if jax.process_index() != 0:
             return
         lines.parent.mkdir(parents=True, exist_ok=True)
-        self._lines = JsonLines(lines, step)
-        self._curves.append(TensorBoard(tensorboard, step))
+        self._lines = JsonLines(lines, restored)
+        self._curves.append(TensorBoard(tensorboard, restored))
         if wandb_project:
             self._curves.append(WeightsAndBiases(wandb_project, lines.parent))
 

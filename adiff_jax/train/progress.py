@@ -14,13 +14,16 @@ from adiff_jax.train.throughput import Throughput, peak_flops
 
 
 class Progress:
-    """A context: the bar is drawn and the logs are open while it is entered."""
+    """A context: the bar is drawn and the logs are open while it is entered.
+
+    `restored` is the step of the checkpoint that training goes on from, None for a new state.
+    """
 
     def __init__(
         self,
         run: RunDirectory,
         mesh: Mesh,
-        start: int,
+        restored: int | None,
         steps: int,
         examples: int,
         seconds_per_example: float,
@@ -28,9 +31,9 @@ class Progress:
     ) -> None:
         peak = peak_flops(mesh.devices.flat[0].device_kind)
         self._rates = Throughput(examples, seconds_per_example, peak)
-        self._log = MetricsLog(run.metrics_log, run.tensorboard, start, wandb_project)
+        self._log = MetricsLog(run.metrics_log, run.tensorboard, restored, wandb_project)
         self._bar = tqdm(
-            initial=start,
+            initial=restored or 0,
             total=steps,
             unit="step",
             desc="train",

@@ -11,6 +11,7 @@ from adiff_jax.parallel.mesh import (
     batch_sharding,
     check_divides,
     constrainer,
+    local_rows,
     make_mesh,
     put_batch,
     replicated,
@@ -65,6 +66,15 @@ def test_rows_of_a_batch_are_split_over_data_and_fsdp_in_order() -> None:
     firsts = {shard.index[0].start: shard.data.shape for shard in placed["x"].addressable_shards}
     assert firsts == {0: (2, 2), 2: (2, 2), 4: (2, 2), 6: (2, 2)}
     assert len(jax.device_put(1.0, replicated(mesh)).addressable_shards) == 8
+
+
+@pytest.mark.parametrize("config", [MeshConfig(8), MeshConfig(2, 2, 2)], ids=str)
+def test_local_rows_undo_put_batch_also_for_results_placed_elsewhere(config: MeshConfig) -> None:
+    mesh = make_mesh(config)
+    rows = np.arange(48.0).reshape(16, 3)
+    placed = put_batch({"x": rows}, mesh)["x"]
+    np.testing.assert_array_equal(local_rows(placed, mesh), rows)
+    np.testing.assert_array_equal(local_rows(jax.device_put(placed, replicated(mesh)), mesh), rows)
 
 
 @pytest.mark.parametrize(

@@ -129,8 +129,10 @@ def test_a_loss_above_its_limit_stops_the_run(tmp_path: Path) -> None:
     assert checkpoint_steps(tmp_path) == [0]
 
 
-def test_evaluation_happens_when_due_and_the_best_checkpoint_stays(tmp_path: Path) -> None:
-    scores = {2: 0.3, 4: 0.9, 6: 0.5, 8: 0.4, 9: 0.1}
+def test_evaluation_happens_at_the_start_and_when_due_and_the_best_checkpoint_stays(
+    tmp_path: Path,
+) -> None:
+    scores = {0: 0.95, 2: 0.3, 4: 0.9, 6: 0.5, 8: 0.4, 9: 0.1}
 
     def evaluate(state: TrainState, step: int) -> dict[str, float]:
         assert int(state.step) == step

@@ -20,7 +20,7 @@ def steps(path: Path) -> list[int]:
 
 def test_a_resumed_log_drops_what_will_be_measured_again_and_keeps_events(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    log = JsonLines(epath.Path(path), 0)
+    log = JsonLines(epath.Path(path), None)
     for step in (2, 4, 6):
         log.write({"step": step, "kind": "train", "loss": 1.0})
     log.write({"step": 6, "kind": "event", "event": "checkpoint not saved"})
@@ -37,9 +37,18 @@ def test_a_resumed_log_drops_what_will_be_measured_again_and_keeps_events(tmp_pa
     assert steps(path) == [2, 4, 6, 6]
 
 
+def test_a_run_that_begins_anew_keeps_no_measurement_not_even_of_the_start(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    log = JsonLines(epath.Path(path), None)
+    for step in (0, 2):
+        log.write({"step": step, "kind": "evaluation", "accuracy": 0.5})
+    JsonLines(epath.Path(path), None).write({"step": 0, "kind": "evaluation", "accuracy": 0.5})
+    assert steps(path) == [0]
+
+
 def test_numbers_that_json_does_not_know_are_written_as_text(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    JsonLines(epath.Path(path), 0).write(
+    JsonLines(epath.Path(path), None).write(
         {"step": 1, "kind": "train", "loss": float("nan"), "norm": float("-inf")}
     )
 
@@ -54,7 +63,7 @@ def test_lines_that_a_full_disk_refused_are_written_later_and_none_is_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "metrics.jsonl"
-    log = JsonLines(epath.Path(path), 0)
+    log = JsonLines(epath.Path(path), None)
     log.write({"step": 1, "kind": "train"})
 
     def full(file: Any, mode: str = "r", *rest: Any, **options: Any) -> Any:
@@ -74,7 +83,7 @@ def test_lines_that_a_full_disk_refused_are_written_later_and_none_is_cut(
 def test_tensorboard_gets_the_points(tmp_path: Path) -> None:
     from tensorboardX.proto.event_pb2 import Event
 
-    board = TensorBoard(epath.Path(tmp_path), 0)
+    board = TensorBoard(epath.Path(tmp_path), None)
     board.write(3, {"train/loss": 0.5})
     board.close()
     (file,) = tmp_path.iterdir()
