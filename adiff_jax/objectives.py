@@ -5,7 +5,7 @@ cross-entropy on labels. Both implement `adiff_jax.protocol.Objective`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -30,7 +30,7 @@ class Captioning:
     constrain: Constrain = unconstrained
 
     @property
-    def module(self) -> AdcModel:
+    def module(self) -> Any:  # AdcModel; linen's `apply` has no useful type
         return AdcModel(self.model, self.constrain)
 
     @property
@@ -79,7 +79,7 @@ class Tagging:
     model: Tagger = Tagger()
 
     @property
-    def module(self) -> TaggerModel:
+    def module(self) -> Any:  # TaggerModel
         return TaggerModel(self.model)
 
     @property
@@ -158,15 +158,16 @@ def disentanglement_controls(
     second clip of the row before; late SDD can solve it through the attention itself.
     `identical_cosine`: L_D on (x, x), +1 unless the segment vectors alone meet the loss.
     """
-    rolled = batch.replace(
+    rolled = replace(
+        batch,
         valid=batch.valid & jnp.roll(batch.valid, 1, axis=0),
         scene_id=jnp.roll(batch.scene_id, 1, axis=0),
         audio_2=_roll(batch.audio_2),
         features_2=_roll(batch.features_2),
         length_2=jnp.roll(batch.length_2, 1, axis=0),
     )
-    same = batch.replace(
-        audio_2=batch.audio_1, features_2=batch.features_1, length_2=batch.length_1
+    same = replace(
+        batch, audio_2=batch.audio_1, features_2=batch.features_1, length_2=batch.length_1
     )
     allowed = losses.negatives(rolled.scene_id, rolled.valid)
     repaired = objective.module.apply(variables, rolled).aux["sdd"]

@@ -136,9 +136,8 @@ def mel_filters(
     `scale` is "slaney" (linear below 1 kHz) or "htk"; `area_norm` divides every triangle by half
     its width in Hz (Slaney's normalisation).
     """
-    edges = _mel_to_hz(
-        np.linspace(*_hz_to_mel(np.array([fmin, fmax], np.float64), scale), mels + 2), scale
-    )
+    low, high = _hz_to_mel(np.array([fmin, fmax], np.float64), scale)
+    edges = _mel_to_hz(np.linspace(low, high, mels + 2), scale)
     bins = np.arange(size // 2 + 1) * rate / size
     rising = (bins[:, None] - edges[None, :-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[None, 2:] - bins[:, None]) / (edges[2:] - edges[1:-1])

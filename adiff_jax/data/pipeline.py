@@ -6,6 +6,7 @@ order depends on neither. Batches are `dict[str, np.ndarray]` with fields of
 `adiff_jax.arrays.Batch` as keys and this process's rows on axis 0.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import cast
@@ -168,6 +169,9 @@ def _batches(
     )
     if config.workers:
         flags.FLAGS.mark_as_parsed()  # grain reads absl flags when it starts workers
+        # Batches that were ready when the loader is closed stay in shared memory, which Python's
+        # resource tracker, a process of its own, frees at exit with a warning meant for bugs.
+        os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
         dataset = dataset.mp_prefetch(
             grain.MultiprocessingOptions(num_workers=config.workers, per_worker_buffer_size=1)
         )

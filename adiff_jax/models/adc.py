@@ -144,7 +144,7 @@ class AdcModel(nn.Module):
         aux = {}
         if self.config.sdd.stage != "off":
             aux["sdd"] = self._pooled(conditioning.memory, projected, train)
-        return Output(self.constrain(logits, ("batch", None, "vocabulary")), aux)
+        return Output(self.constrain(logits, ("batch", None, "vocab")), aux)
 
     def _pooled(
         self,

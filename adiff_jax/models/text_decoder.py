@@ -4,7 +4,7 @@ Embedding · √d + sinusoidal positions, causal self-attention, cross-attention
 untied output layer. Teacher forcing and cached decoding share every parameter.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -110,7 +110,7 @@ class TextDecoderModule(nn.Module):
         for block, before, memory in zip(self.blocks, cache.past, cache.memory, strict=True):
             x, after = block.step(x, before, cache.position, memory, cache.memory_mask)
             past.append(after)
-        cache = cache.replace(past=tuple(past), position=cache.position + 1)
+        cache = replace(cache, past=tuple(past), position=cache.position + 1)
         return self.output(x)[:, 0], cache
 
     def _embed(self, tokens: Tokens) -> jax.Array:

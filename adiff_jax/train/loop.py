@@ -7,9 +7,9 @@ any point and started again, a run on the same devices gives the same parameters
 as one that was never interrupted.
 """
 
-import itertools
+import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -126,7 +126,7 @@ def fit(
         start, state = restored
     if start >= config.steps:
         return state
-    stream = itertools.chain([first], stream) if start == expected else batches(start)
+    stream = _chain([first], stream) if start == expected else _chain([], batches(start))
 
     progress = Progress(
         run,
@@ -152,7 +152,7 @@ def fit(
         log = _due(step, config.log_every, config.steps)
         progress.finished(step, values, run_step.flops, log)
 
-    with progress, Interruption() as interruption:
+    with progress, Interruption() as interruption, contextlib.closing(stream):
         if restored is not None:
             progress.event(start, "resumed")
         shardings = (shardings_of(abstract), replicated(mesh))
@@ -193,6 +193,12 @@ def fit(
 
 def _due(step: int, every: int, steps: int) -> bool:
     return step == steps or (every > 0 and step % every == 0)
+
+
+def _chain(first: list[Arrays], rest: Iterator[Arrays]) -> Generator[Arrays, None, None]:
+    """All of both; closing it closes `rest`, and with it the threads and workers behind it."""
+    yield from first
+    yield from rest
 
 
 def _shapes(batch: Batch) -> Batch:
