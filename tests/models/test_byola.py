@@ -11,7 +11,7 @@ import pytest
 
 from adiff_jax.models.build import Encoder, build_encoder
 from adiff_jax.models.byola import ByolA, ByolA2, StridedByolA, max_pool
-from tests.models.toys import value
+from tests.models.toys import drawn
 from tests.quick import quick_jit
 
 MELS = 64
@@ -34,10 +34,7 @@ def shapes(config: Encoder, channels: int = 1) -> dict[str, Any]:
 
 @cache
 def fresh(config: Encoder) -> dict[str, Any]:
-    rng = np.random.default_rng(1)
-    return jax.tree.map_with_path(
-        lambda path, leaf: jnp.asarray(value(path, leaf.shape, rng), leaf.dtype), shapes(config)
-    )
+    return drawn(shapes(config))
 
 
 @cache

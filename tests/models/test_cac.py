@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from adiff_jax.models.cac import DifferenceEncoder, DifferenceTransformer, cac_mask, split_clips
-from tests.models.toys import value
+from tests.models.toys import drawn
 from tests.quick import quick_jit
 
 CONFIG = DifferenceEncoder(width=8, heads=2, hidden=12, dropout=0.0)
@@ -23,11 +23,7 @@ FIRST_THREE = jnp.arange(4)[None] < jnp.array([[4], [3]])
 @cache
 def fresh(config: DifferenceEncoder) -> dict[str, Any]:
     module = DifferenceTransformer(config)
-    shapes = jax.eval_shape(partial(module.init, jax.random.key(0)), X, Y, ALL, ALL)
-    rng = np.random.default_rng(1)
-    return jax.tree.map_with_path(
-        lambda path, leaf: jnp.asarray(value(path, leaf.shape, rng), leaf.dtype), shapes
-    )
+    return drawn(jax.eval_shape(partial(module.init, jax.random.key(0)), X, Y, ALL, ALL))
 
 
 def compared(

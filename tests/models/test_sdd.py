@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from adiff_jax.models.sdd import ClipEmbeddings, ClipPooling, Disentanglement
-from tests.models.toys import value
+from tests.models.toys import drawn
 from tests.quick import quick_jit
 
 RNG = np.random.default_rng(0)
@@ -21,11 +21,7 @@ DEFAULT = Disentanglement()
 
 def fresh(config: Disentanglement = DEFAULT) -> dict[str, Any]:
     init = partial(ClipPooling(config).init, jax.random.key(0))
-    rng = np.random.default_rng(1)
-    return jax.tree.map_with_path(
-        lambda path, leaf: jnp.asarray(value(path, leaf.shape, rng), leaf.dtype),
-        jax.eval_shape(init, X, Y, ALL, ALL),
-    )
+    return drawn(jax.eval_shape(init, X, Y, ALL, ALL))
 
 
 @quick_jit

@@ -10,7 +10,7 @@ import numpy as np
 
 from adiff_jax.models.adc import AdcModel
 from adiff_jax.models.tagger import Tagger, TaggerModel
-from tests.models.toys import ADC, audio_batch, fresh, value
+from tests.models.toys import ADC, audio_batch, drawn, fresh
 from tests.quick import quick_jit
 
 TAGGER = Tagger(encoder=ADC.encoder, classes=3)
@@ -47,10 +47,7 @@ def test_logits_are_float32_under_bfloat16() -> None:
 
 def test_a_second_channel_is_zero_for_single_clips() -> None:
     two = replace(TAGGER, encoder=replace(ADC.encoder, channels=2))
-    rng = np.random.default_rng(0)
-    variables = jax.tree.map_with_path(
-        lambda path, leaf: jnp.asarray(value(path, leaf.shape, rng), leaf.dtype), shapes(two)
-    )
+    variables = drawn(shapes(two))
     apply = quick_jit(TaggerModel(two).apply)
     before = apply(variables, BATCH)
     kernel = variables["params"]["encoder"]["conv_1"]["kernel"]

@@ -1,7 +1,6 @@
 """The text decoder: it sees the past and the memory, and the same with a cache."""
 
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 
 from adiff_jax.models.text_decoder import TextDecoder, TextDecoderModule
-from tests.models.toys import value
+from tests.models.toys import drawn
 from tests.quick import quick_jit
 
 CONFIG = TextDecoder(layers=2, width=8, heads=2, hidden=12, dropout=0.0, start_id=1)
@@ -21,15 +20,8 @@ MASK = jnp.arange(4)[None] < jnp.array([[4], [2]])
 TOKENS = jnp.array([[2, 3, 4, 5, 6], [7, 8, 9, 10, 3]], jnp.int32)
 
 
-def draw() -> dict[str, Any]:
-    shapes = jax.eval_shape(partial(MODULE.init, jax.random.key(0)), MEMORY, MASK, TOKENS)
-    rng = np.random.default_rng(1)
-    return jax.tree.map_with_path(
-        lambda path, leaf: jnp.asarray(value(path, leaf.shape, rng), leaf.dtype), shapes
-    )
-
-
-VARIABLES = draw()
+INIT = partial(MODULE.init, jax.random.key(0))
+VARIABLES = drawn(jax.eval_shape(INIT, MEMORY, MASK, TOKENS))
 decode = quick_jit(MODULE.apply)
 
 
@@ -60,16 +52,16 @@ def test_a_longer_cache_changes_nothing() -> None:
         def run(decoder: TextDecoderModule) -> jax.Array:
             logits, cache = decoder.prefill(MEMORY, MASK, capacity)
             found = [logits]
-            for step in range(4):
+            for step in range(2):
                 logits, cache = decoder.extend(cache, TOKENS[:, step])
                 found.append(logits)
             return jnp.stack(found, axis=1)
 
-        return quick_jit(lambda: MODULE.apply(VARIABLES, method=run))()
+        return MODULE.apply(VARIABLES, method=run)
 
     expected = decode(VARIABLES, MEMORY, MASK, TOKENS)
-    np.testing.assert_allclose(steps(4), expected, atol=1e-5)
-    np.testing.assert_allclose(steps(9), expected, atol=1e-5)
+    for got in quick_jit(lambda: (steps(2), steps(5)))():
+        np.testing.assert_allclose(got, expected[:, :3], atol=1e-5)
 
 
 def test_the_first_prediction_follows_the_start_token() -> None:

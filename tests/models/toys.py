@@ -89,8 +89,7 @@ def rows_of(batch: Any, rows: slice) -> Any:
     return jax.tree.map(lambda leaf: leaf[rows], batch)
 
 
-def value(path: tuple, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    """Of one leaf: kernels keep the size of what passes, everything else is off its start."""
+def _value(path: tuple, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     name = path[-1].key
     noise = rng.standard_normal(shape)
     if name in ("scale", "var"):
@@ -100,15 +99,23 @@ def value(path: tuple, shape: tuple[int, ...], rng: np.random.Generator) -> np.n
     return noise * np.prod(shape[:-1]) ** -0.5
 
 
+def drawn(shapes: dict[str, Any]) -> dict[str, Any]:
+    """Variables of these shapes: kernels keep the size of what passes, nothing is zero or one.
+
+    Drawn by numpy, because compiling an `init` takes seconds.
+    """
+    rng = np.random.default_rng(1)
+    with jax.ensure_compile_time_eval():  # values, also where a program is being traced
+        return jax.tree.map_with_path(
+            lambda path, leaf: jnp.asarray(_value(path, leaf.shape, rng), leaf.dtype), shapes
+        )
+
+
 @cache
 def fresh(adc: Adc, audio: bool = False) -> dict[str, Any]:
-    """Variables of `adc` for a kind of batch. Drawn by numpy: compiling `init` takes seconds."""
+    """Variables of `adc` for a kind of batch."""
     batch = audio_batch() if audio else feature_batch()
-    shapes = jax.eval_shape(Captioning(adc).init, jax.random.key(0), batch)
-    rng = np.random.default_rng(1)
-    return jax.tree.map_with_path(
-        lambda path, leaf: jnp.asarray(value(path, leaf.shape, rng), leaf.dtype), shapes
-    )
+    return drawn(jax.eval_shape(Captioning(adc).init, jax.random.key(0), batch))
 
 
 @cache

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from adiff_jax.nn.recurrent import BiLSTM, masked_max, masked_mean
+from tests.models.toys import drawn
 from tests.quick import quick_jit
 
 RNG = np.random.default_rng(0)
@@ -17,10 +18,7 @@ LSTM = BiLSTM(5)
 
 
 def fresh() -> dict[str, Any]:
-    shapes = jax.eval_shape(partial(LSTM.init, jax.random.key(0)), X, MASK)
-    return jax.tree.map(
-        lambda leaf: jnp.asarray(0.4 * RNG.standard_normal(leaf.shape), jnp.float32), shapes
-    )
+    return drawn(jax.eval_shape(partial(LSTM.init, jax.random.key(0)), X, MASK))
 
 
 def test_padding_changes_nothing_in_either_direction() -> None:

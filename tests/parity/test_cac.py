@@ -9,6 +9,7 @@ from adiff_jax.models.cac import cac_mask
 from adiff_jax.nn.transformer import EncoderLayer
 from tests.golden.recipes import fill
 from tests.goldens import golden
+from tests.quick import quick_jit
 
 GOLDEN = golden("sdd_cac_golden")
 WIDTH, HEADS, HIDDEN, LAYERS = 32, 4, 64, 2
@@ -52,10 +53,11 @@ def encoded(x: np.ndarray, allowed: np.ndarray, dtype: str) -> np.ndarray:
     """Both golden layers on [s d] under a mask [s s], computed in `dtype`."""
     with jax.enable_x64(dtype == "float64"):
         module = EncoderLayer(WIDTH, HEADS, HIDDEN, dropout=0.1, dtype=jnp.dtype(dtype))
+        apply = quick_jit(module.apply)
         h = jnp.asarray(x[None], dtype)
         for layer in range(LAYERS):
             weights = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), layer_weights(layer))
-            h = jax.jit(module.apply)({"params": weights}, h, jnp.asarray(allowed[None, None]))
+            h = apply({"params": weights}, h, jnp.asarray(allowed[None, None]))
         assert h.dtype == dtype
         return np.asarray(h[0])
 

@@ -13,6 +13,7 @@ from adiff_jax.models.sdd import ClipPooling, Disentanglement
 from adiff_jax.nn.recurrent import BiLSTM, masked_mean
 from tests.golden.recipes import SEED, fill
 from tests.goldens import golden
+from tests.quick import quick_jit
 
 GOLDEN = golden("sdd_cac_golden")
 PRECISION = [("float64", 1e-12), ("float32", 1e-5)]
@@ -20,7 +21,6 @@ TEMPERATURES = [1.0, 0.2, 0.07]
 SEEDS = {"S": SEED, "D": 777001}
 
 
-@jax.jit
 def similarity_loss(x: jax.Array, y: jax.Array, temperature: jax.Array | float) -> jax.Array:
     rows = x.shape[0]
     total, weight = losses.sym_info_nce(
@@ -29,7 +29,6 @@ def similarity_loss(x: jax.Array, y: jax.Array, temperature: jax.Array | float) 
     return total / weight
 
 
-@jax.jit
 def discrepancy_loss(x: jax.Array, y: jax.Array) -> jax.Array:
     total, weight = losses.pair_cosine(x, y, jnp.ones(x.shape[0], x.dtype))
     return total / weight
@@ -39,7 +38,7 @@ def check(loss: Callable, x: str, y: str, name: str, dtype: str, tolerance: floa
     """Value and both gradients of a loss of two golden inputs."""
     with jax.enable_x64(dtype == "float64"):
         inputs = (jnp.asarray(GOLDEN[x], dtype), jnp.asarray(GOLDEN[y], dtype))
-        value, gradients = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(*inputs)
+        value, gradients = quick_jit(jax.value_and_grad(loss, argnums=(0, 1)))(*inputs)
         assert value.dtype == dtype
         for got, key in zip((value, *gradients), ("", "_gx", "_gy"), strict=True):
             expected = GOLDEN[f"{name}{key}"]
@@ -87,7 +86,7 @@ def test_lstm_pooling_with_and_without_lengths(which: str, dtype: str, tolerance
         x = jnp.asarray(GOLDEN[f"lstm_{which}_x"], dtype)
         weights = {"params": lstm_weights(which)}
         weights = jax.tree.map(lambda leaf: leaf.astype(dtype), weights)
-        apply = jax.jit(partial(BiLSTM(8).apply, weights))
+        apply = quick_jit(partial(BiLSTM(8).apply, weights))
         frames = jnp.arange(6)[None]
         everything, lengths = frames < jnp.array([[6], [6]]), frames < jnp.array([[6], [4]])
 
@@ -109,7 +108,7 @@ def test_from_frames_to_both_losses() -> None:
     weights = {"params": {"similar": lstm_weights("S"), "discrepant": lstm_weights("D")}}
 
     pooling = ClipPooling(Disentanglement(temperature=0.2))
-    pooled = jax.jit(pooling.apply)(weights, x, y, mask, mask)
+    pooled = quick_jit(pooling.apply)(weights, x, y, mask, mask)
     assert pooled.temperature == pytest.approx(0.2)
     for temperature in TEMPERATURES:
         got = similarity_loss(pooled.similar_1, pooled.similar_2, temperature)
@@ -122,7 +121,7 @@ def test_from_frames_to_both_losses_in_float64() -> None:
     with jax.enable_x64(True):
         mask = jnp.ones(GOLDEN["sdd_X"].shape[:2], bool)
 
-        @jax.jit
+        @quick_jit
         def pool(weights: dict, frames: jax.Array) -> jax.Array:
             return masked_mean(BiLSTM(8).apply({"params": weights}, frames, mask), mask)
 
