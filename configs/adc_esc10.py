@@ -46,9 +46,7 @@ def get_config() -> Experiment:
         label_smoothing=0.05,
         data=Data(
             train=SynthPairs(TRAIN, Recipe(balance=True), size=1_000_000),
-            validation=SynthPairs(
-                VALIDATION, Recipe(balance=True), split="validation", size=256, templates="test"
-            ),
+            validation=SynthPairs(VALIDATION, Recipe(balance=True), split="validation", size=256),
             test=TESTS,
             encode=EncodeConfig(seconds=10.0, max_tokens=16),
             loader=LoaderConfig(workers=1),

@@ -1,0 +1,37 @@
+"""`adiff data statistics`: mean and standard deviation of the log-mel over a training source.
+
+Encoders normalise their input by two scalars that stand in the experiment (`model.encoder.mean`,
+`model.encoder.std`); this says what they are for new recordings or another frontend.
+"""
+
+import math
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from adiff_jax.audio.frontends import frame_lengths, log_mel
+from adiff_jax.data.transforms import Encode
+from adiff_jax.experiment import Experiment
+from adiff_jax.parts import open_data
+
+
+def log_mel_statistics(experiment: Experiment, examples: int = 128) -> tuple[float, float]:
+    """(mean, standard deviation) over all valid frames and bins of the first training examples."""
+    source = open_data(experiment.data.train)
+    frontend = experiment.model.encoder.frontend
+    encode = Encode(experiment.data.encode)
+    features = jax.jit(lambda audio: log_mel(frontend, audio))
+    count, total, squares = 0, 0.0, 0.0
+    for index in tqdm(range(min(examples, len(source))), desc="statistics", disable=None):
+        row = encode(source[index], index)
+        for clip in ("1", "2"):
+            if f"audio_{clip}" not in row:
+                continue
+            frames = int(frame_lengths(frontend, row[f"length_{clip}"]))
+            values = np.asarray(features(row[f"audio_{clip}"][None])[0, :frames], np.float64)
+            count += values.size
+            total += values.sum()
+            squares += (values**2).sum()
+    mean = total / count
+    return float(mean), math.sqrt(squares / count - mean**2)
