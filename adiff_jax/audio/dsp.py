@@ -94,11 +94,9 @@ def power_spectrum(
     shared_middle[0] = 0.5  # the middle sample is in both middle runs
     shared_quarter = np.ones(run, np.float32)
     shared_quarter[-1] = 0.5  # so is the quarter sample in an inward and an outward run
-    even, even_back = (
-        inward * (from_left + from_right),
-        outward * shared_middle * (middle_left + middle_right),
-    )
-    odd, odd_back = inward * (from_left - from_right), outward * (middle_left - middle_right)
+    even = (from_left + from_right) * inward
+    even_back = (middle_left + middle_right) * (outward * shared_middle)
+    odd, odd_back = (from_left - from_right) * inward, (middle_left - middle_right) * outward
 
     def product(folded: jax.Array, matrix: np.ndarray) -> jax.Array:
         return jnp.einsum("bfi,ik->bfk", folded, matrix, precision=jax.lax.Precision.HIGHEST)
