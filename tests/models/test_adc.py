@@ -256,6 +256,20 @@ def test_the_difference_channel_tells_what_changed_and_is_zero_when_nothing_did(
     assert np.abs(logits_of(adc, batch, deaf) - logits_of(adc, batch, variables)).max() > 1e-3
 
 
+def test_both_clips_are_given_the_same_difference() -> None:
+    adc = replace(ADC, encoder=replace(ADC.encoder, channels=2), difference_channel=True)
+    variables = jax.tree.map(jnp.asarray, fresh(adc, audio=True))
+    kernel = variables["params"]["encoder"]["conv_1"]["kernel"]
+    variables["params"]["encoder"]["conv_1"]["kernel"] = kernel.at[:, :, 0].set(0.0)
+    batch = audio_batch()
+    whole = batch.replace(length_2=batch.length_1)
+    clip_frames = quick_jit(partial(AdcModel(adc).apply, train=False, method="clip_frames"))
+    first, second, *_ = clip_frames(variables, whole)
+    np.testing.assert_array_equal(first, second)
+    back, _, *_ = clip_frames(variables, swapped(whole))
+    assert np.abs(first - back).max() > 1e-3
+
+
 def test_a_difference_channel_that_the_encoder_lacks_is_refused() -> None:
     adc = replace(ADC, difference_channel=True)
     with pytest.raises(ValueError, match="set encoder.channels to 2"):
