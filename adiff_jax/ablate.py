@@ -15,15 +15,15 @@ from etils import epath
 from adiff_jax import run
 from adiff_jax.answer import sentences, truths_of
 from adiff_jax.cache import cached
-from adiff_jax.data.sources import open_source
 from adiff_jax.data.synth.captions import read_edits
 from adiff_jax.evaluate.captions import CaptionConfig
 from adiff_jax.evaluate.difference import compare
-from adiff_jax.evaluate.intervals import Interval
+from adiff_jax.evaluate.intervals import Interval, TooFewRecordings
 from adiff_jax.evaluate.predictions import read_predictions, write_predictions
 from adiff_jax.evaluate.scoring import ScoreConfig, Scored, measure
 from adiff_jax.experiment import ConfigError, Experiment, Split, load_attribute
 from adiff_jax.models.adc import Adc
+from adiff_jax.parts import open_data
 
 METRICS = (
     "structured.operation.accuracy",
@@ -89,14 +89,14 @@ def run_cells(grid: Grid, workdir: epath.PathLike, cell: str | None = None) -> N
         run.train(experiment, directory)
         trained = run.load_trained(directory)
         found = sentences(
-            trained, open_source(experiment.split(grid.split)), experiment.evaluation.decode
+            trained, open_data(experiment.split(grid.split)), experiment.evaluation.decode
         )
         write_predictions(directory / "predictions" / f"{grid.split}.jsonl", found)
 
 
 def collect(grid: Grid, workdir: epath.PathLike) -> str:
     """The Markdown table of the runs that are finished, differences against the first row."""
-    truths = truths_of(open_source(grid.cells[0].experiment.split(grid.split)))
+    truths = truths_of(open_data(grid.cells[0].experiment.split(grid.split)))
     scored: dict[str, list[Scored]] = {}
     for cell, seed in grid.runs():
         file = _directory(workdir, cell, seed) / "predictions" / f"{grid.split}.jsonl"
@@ -112,16 +112,23 @@ def collect(grid: Grid, workdir: epath.PathLike) -> str:
         "|---" * (len(names) + 2) + "|",
     ]
     first = scored.get(grid.cells[0].name)
+    without_intervals = ""
     for cell in grid.cells:
         results = scored.get(cell.name, [])
         cells = [_mean(results, metric) for metric in METRICS]
         if results and first and results is not first:
-            differences = compare(results, first, truths, _CONFIG)
-            cells = [
-                f"{text} ({_signed(differences[metric])})"
-                for text, metric in zip(cells, METRICS, strict=True)
-            ]
+            try:
+                differences = compare(results, first, truths, _CONFIG)
+            except TooFewRecordings as error:
+                without_intervals = str(error)
+            else:
+                cells = [
+                    f"{text} ({_signed(differences[metric])})"
+                    for text, metric in zip(cells, METRICS, strict=True)
+                ]
         rows.append(f"| {cell.name} | {len(results)}/{grid.seeds} | " + " | ".join(cells) + " |")
+    if without_intervals:
+        rows += ["", f"no differences: {without_intervals}"]
     return "\n".join(rows)
 
 

@@ -5,6 +5,7 @@ Writes `predictions/SPLIT.jsonl`, the scores beside it, and `metrics.json`, the 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -14,19 +15,20 @@ from etils import epath
 
 from adiff_jax.arrays import Batch
 from adiff_jax.data.schema import Arrays, Source, Truth
-from adiff_jax.data.sources import open_source
 from adiff_jax.data.synth.captions import read_edits
 from adiff_jax.decode.generate import parse_strategy
 from adiff_jax.evaluate import baselines, structured
-from adiff_jax.evaluate.captions import CaptionConfig
+from adiff_jax.evaluate.captions import CaptionConfig, Metric
 from adiff_jax.evaluate.evaluator import evaluate
 from adiff_jax.evaluate.gather import gather_objects
 from adiff_jax.evaluate.predictions import Prediction, read_predictions, write_predictions
 from adiff_jax.evaluate.scoring import ScoreConfig, score, write_metrics
 from adiff_jax.evaluate.tagging import tagging_scores
+from adiff_jax.experiment import ConfigError
+from adiff_jax.models.adc import AdcModel
 from adiff_jax.models.tagger import Tagger
 from adiff_jax.parallel.mesh import local_rows
-from adiff_jax.parts import Parts
+from adiff_jax.parts import Parts, open_data
 from adiff_jax.protocol import Variables
 from adiff_jax.run import Trained
 from adiff_jax.validate import tag
@@ -43,13 +45,13 @@ class Answering:
     """
 
     decode: str = ""
-    require: tuple[str, ...] = ()
+    require: tuple[Metric, ...] = ()
 
 
 def answer(trained: Trained, split: str, config: Answering) -> dict[str, Any]:
     """Answer a split with a run, write predictions and scores, and return the scores."""
     parts = trained.parts
-    source = open_source(parts.experiment.split(split))
+    source = open_data(parts.experiment.split(split))
     if isinstance(parts.experiment.model, Tagger):
         scores, labels, _ = tag(parts, source, trained.variables)
         metrics: dict[str, Any] = {"tagging": tagging_scores(scores, labels, parts.classes)}
@@ -80,7 +82,7 @@ def score_file(
     trained: Trained, split: str, path: epath.PathLike, config: Answering
 ) -> dict[str, Any]:
     """Scores of another system's answers to the same examples; nothing is written."""
-    source = open_source(trained.parts.experiment.split(split))
+    source = open_data(trained.parts.experiment.split(split))
     return _score(source, read_predictions(path), config, {}) | {"split": split}
 
 
@@ -119,13 +121,16 @@ def _score(
     config: Answering,
     others: dict[str, Sequence[Prediction]],
 ) -> dict[str, Any]:
-    return score(
-        predictions,
-        truths_of(source),
-        ScoreConfig(captions=CaptionConfig(require=config.require)),
-        read_edits=read_edits,
-        baselines=others,
-    )
+    try:
+        return score(
+            predictions,
+            truths_of(source),
+            ScoreConfig(captions=CaptionConfig(require=config.require)),
+            read_edits=read_edits,
+            baselines=others,
+        )
+    except RuntimeError as error:  # a metric that cannot run
+        raise ConfigError(str(error)) from error
 
 
 def _texts(predictions: Sequence[Prediction]) -> dict[str, str]:
@@ -134,7 +139,7 @@ def _texts(predictions: Sequence[Prediction]) -> dict[str, str]:
 
 def _baselines(trained: Trained, source: Source) -> dict[str, Sequence[Prediction]]:
     """The most frequent training caption, and the caption of the nearest training pair."""
-    training = open_source(trained.parts.experiment.data.train)
+    training = open_data(trained.parts.experiment.data.train)
     count = min(RETRIEVAL_EXAMPLES, len(training))
     captions = [training.truth(index).references[0] for index in range(count)]
     truths = truths_of(source)
@@ -171,20 +176,20 @@ class First:
 
 def embeddings(parts: Parts, variables: Variables, source: Source) -> np.ndarray:
     """[n d] mean over the decoder's memory of every pair, the retrieval baseline's embedding."""
-    module = parts.objective.module
-
-    @jax.jit
-    def embed(variables: Variables, batch: Batch) -> jax.Array:
-        found = module.apply(variables, batch, method="encode")
-        weight = found.memory_mask[:, :, None]
-        return (found.memory * weight).sum(axis=1) / jnp.maximum(weight.sum(axis=1), 1)
-
     rows = []
     for arrays in parts.rows(source):
-        found = local_rows(embed(variables, parts.to_batch(arrays)), parts.mesh)
+        pooled = _embed(parts.objective.module, variables, parts.to_batch(arrays))
+        found = local_rows(pooled, parts.mesh)
         rows += [
             {"id": int(arrays["example_id"][place]), "embedding": found[place].tolist()}
             for place in np.flatnonzero(arrays["valid"])
         ]
     by_id = {row["id"]: row["embedding"] for row in gather_objects(rows)}
     return np.array([by_id[index] for index in range(len(source))])
+
+
+@partial(jax.jit, static_argnames="module")
+def _embed(module: AdcModel, variables: Variables, batch: Batch) -> jax.Array:
+    found: Any = module.apply(variables, batch, method="encode")
+    weight = found.memory_mask[:, :, None]
+    return (found.memory * weight).sum(axis=1) / jnp.maximum(weight.sum(axis=1), 1)

@@ -10,6 +10,7 @@ A run directory needs nothing beside it: experiment, tokenizer and weights come 
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike, fspath
 from typing import Any
 
@@ -17,11 +18,13 @@ import jax
 import numpy as np
 
 from adiff_jax.arrays import Batch
-from adiff_jax.audio.io import check_wave, read_audio
+from adiff_jax.audio.io import AudioError, check_wave, read_audio
 from adiff_jax.data.schema import Example
 from adiff_jax.data.transforms import Encode
 from adiff_jax.decode.beam import Beam
 from adiff_jax.decode.generate import Generation, generate, parse_strategy
+from adiff_jax.models.adc import AdcModel
+from adiff_jax.protocol import Variables
 from adiff_jax.run import Trained, load_trained
 
 Clip = str | PathLike[str] | np.ndarray
@@ -93,7 +96,7 @@ class Explainer:
         tokens, mask = np.asarray(generation.tokens)[0], np.asarray(generation.mask)[0]
         scores = np.asarray(generation.logprob)[0]
         ranked = tuple(
-            (self.tokenizer.decode(row[kept]), float(score))
+            (self.tokenizer.decode(row[kept].tolist()), float(score))
             for row, kept, score in zip(tokens, mask, scores, strict=True)
             if np.isfinite(score)
         )
@@ -102,16 +105,19 @@ class Explainer:
     def attention(self, first: Clip, second: Clip) -> np.ndarray:
         """Attention of the last comparison layer, mean over heads, [s s] over [clip 1; clip 2]."""
         batch, _ = self.batch(first, second)
-        _, state = self.trained.parts.objective.module.apply(
-            self.trained.variables, batch, method="encode", mutable=["intermediates"]
-        )
-        layers: Mapping[str, Any] = state["intermediates"]["comparison"]
+        module = self.trained.parts.objective.module
+        layers = _comparison(module, self.trained.variables, batch)
         last = layers[f"blocks_{len(layers) - 1}"]["attention"]["weights"][0]
         return np.asarray(last[0].mean(axis=0))
 
     def wave(self, clip: Clip) -> np.ndarray:
         """The clip as float32 [n] at `rate`; AudioError when it cannot be used."""
         if isinstance(clip, np.ndarray):
+            if not np.issubdtype(clip.dtype, np.floating):
+                raise AudioError(
+                    f"the array given as a clip holds {clip.dtype}: give floats within ±1 (16-bit "
+                    "samples divided by 32768)"
+                )
             check_wave(clip, "the array given as a clip")
             return clip.astype(np.float32)
         return read_audio(fspath(clip), self.rate)
@@ -128,6 +134,13 @@ class Explainer:
         )
         row = self._encode(Example("pair", waves, self.rate), 0)
         return Batch(**{key: np.asarray(value)[None] for key, value in row.items()}), notes
+
+
+@partial(jax.jit, static_argnames="module")
+def _comparison(module: AdcModel, variables: Variables, batch: Batch) -> Mapping[str, Any]:
+    """What the comparison's layers keep for pictures."""
+    _, state = module.apply(variables, batch, method="encode", mutable=["intermediates"])
+    return state["intermediates"]["comparison"]
 
 
 def load(run: str | PathLike[str]) -> Explainer:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,29 +14,35 @@ from adiff_jax.audio.frontends import frame_lengths
 from adiff_jax.data.features import CachedPairs, read_about, write_features
 from adiff_jax.data.pipeline import evaluation_batches
 from adiff_jax.data.schema import Arrays, Source
-from adiff_jax.data.sources import SourceConfig, open_source
 from adiff_jax.data.transforms import Encode
-from adiff_jax.experiment import ConfigError, Data, source_json
+from adiff_jax.experiment import ConfigError, Data, DataConfig, source_json
 from adiff_jax.models.build import build_encoder
 from adiff_jax.models.features import Augment, as_channels, clip_features
+from adiff_jax.parts import open_data
 from adiff_jax.run import Trained, load_trained
 
 
-def cached(config: SourceConfig, encoder_run: str, path: str, data: Data) -> CachedPairs:
+def cached(config: DataConfig, encoder_run: str, path: str, data: Data) -> CachedPairs:
     """The features of a source under `path`, encoded now unless they are there.
 
-    Raises ConfigError when `path` holds the features of another source or encoder.
+    Raises ConfigError when `path` holds the features of another source or encoder, or of windows
+    of another length, and for an encoder that single clips of `data` cannot be given to.
     """
     trained = load_trained(encoder_run)
-    made_of = {"source": json.loads(source_json(config)), "encoder": _fingerprint(trained)}
+    _check_encoder(trained, encoder_run, data)
+    made_of = {
+        "source": json.loads(source_json(config)),
+        "encoder": _fingerprint(trained),
+        "seconds": data.encode.seconds,
+    }
     about = read_about(path)
     if about is None:
-        source = open_source(config)
+        source = open_data(config)
         write_features(path, source, encode_pairs(trained, source, data), made_of)
-    elif {name: about[name] for name in made_of} != made_of:
+    elif differing := [name for name in made_of if about[name] != made_of[name]]:
         raise ConfigError(
-            f"{path} holds features of another source or encoder: remove it, or choose another "
-            "--workdir"
+            f"{path} holds features of another {' and '.join(differing)}: remove it, or choose "
+            "another --workdir"
         )
     return CachedPairs(path)
 
@@ -51,11 +58,12 @@ def encode_pairs(
     @jax.jit
     def encode(audio: jax.Array, lengths: jax.Array) -> tuple[jax.Array, jax.Array]:
         features = clip_features(config, Augment(), audio, None)
-        frames, mask = module.apply(
+        found: Any = module.apply(
             variables,
             as_channels([features], config.channels),
             frame_lengths(config.frontend, lengths),
         )
+        frames, mask = found
         return frames, mask.sum(axis=1)
 
     batch = trained.parts.experiment.evaluation.batch
@@ -68,6 +76,17 @@ def encode_pairs(
             )
             yield arrays, frames, lengths
             bar.update(int(arrays["valid"].sum()))
+
+
+def _check_encoder(trained: Trained, run: str, data: Data) -> None:
+    encoder = trained.parts.experiment.model.encoder
+    if encoder.channels != 1:
+        raise ConfigError(f"features_from: the encoder of {run} reads pairs, not single clips")
+    if encoder.frontend.rate != data.encode.rate:
+        raise ConfigError(
+            f"features_from: the encoder of {run} hears {encoder.frontend.rate} Hz, but "
+            f"data.encode.rate is {data.encode.rate} Hz"
+        )
 
 
 def _fingerprint(trained: Trained) -> str:

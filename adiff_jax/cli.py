@@ -22,6 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"unknown argument {rest[0]!r}; see adiff {options.verb} --help")
     try:
         options.run(options, rest)
+    except SystemExit:
+        raise
     except KeyboardInterrupt:
         sys.exit(130)
     except _expected_errors() as error:
@@ -88,7 +90,13 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--split", help="a test split of the experiment, or validation")
     evaluate.add_argument("--decode", default="", help="greedy, beam:4, sample:0.8, ...")
     evaluate.add_argument("--predictions", help="score these answers (JSON lines: id, text)")
-    evaluate.add_argument("--require", action="append", default=[], help="fail without this metric")
+    evaluate.add_argument(
+        "--require",
+        action="append",
+        default=[],
+        choices=["bleu", "rouge_l", "cider_d", "meteor", "spice"],
+        help="fail without this metric",
+    )
 
     explain = verb("explain", _explain, "say how the second recording differs from the first")
     explain.add_argument("run_directory")
@@ -151,12 +159,6 @@ def _demo(options: argparse.Namespace, rest: list[str]) -> None:
 
 
 def _train(options: argparse.Namespace, rest: list[str]) -> None:
-    import tyro
-
-    from adiff_jax import run
-    from adiff_jax.experiment import load_experiment
-    from adiff_jax.train.compilation import enable_compile_cache
-
     if options.config is None:
         print(
             "usage: adiff train CONFIG [--workdir DIR] [--FIELD VALUE ...]\n\n"
@@ -165,6 +167,12 @@ def _train(options: argparse.Namespace, rest: list[str]) -> None:
             "`adiff train configs/adc_esc10.py --model.sdd.weight 2 --train.seed 1`."
         )
         sys.exit(0 if options.show_help else 2)
+    import tyro
+
+    from adiff_jax import run
+    from adiff_jax.experiment import load_experiment
+    from adiff_jax.train.compilation import enable_compile_cache
+
     default = load_experiment(options.config)
     experiment = tyro.cli(
         type(default),
@@ -242,8 +250,8 @@ def _data(options: argparse.Namespace, rest: list[str]) -> None:
         report = verify(options.paths)
         print(report)
         sys.exit(0 if report.clean else 1)
-    from adiff_jax.data.sources import open_source
     from adiff_jax.experiment import load_experiment
+    from adiff_jax.parts import open_data
 
     data = load_experiment(options.config).data
     named = {"train": data.train, "validation": data.validation}
@@ -252,8 +260,10 @@ def _data(options: argparse.Namespace, rest: list[str]) -> None:
         raise ValueError(f"--split {options.split!r} is not one of {', '.join(named)}")
     config = named[options.split]
     if options.size is not None:
+        if not hasattr(config, "size"):
+            raise ValueError(f"--size: {type(config).__name__} has a size of its own")
         config = dataclasses.replace(config, size=options.size)
-    source = open_source(config)
+    source = open_data(config)
     if options.action == "synth":
         from adiff_jax.data.export import write_pairs
 

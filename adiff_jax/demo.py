@@ -18,7 +18,7 @@ from adiff_jax.audio.io import write_audio
 from adiff_jax.checkpoint.run_directory import RunDirectory
 from adiff_jax.data.pipeline import LoaderConfig
 from adiff_jax.data.schema import Truth
-from adiff_jax.data.sources import SynthPairs, open_source
+from adiff_jax.data.sources import SynthPairs
 from adiff_jax.data.synth.edits import Recipe
 from adiff_jax.data.synth.library import Procedural
 from adiff_jax.data.transforms import EncodeConfig
@@ -29,6 +29,7 @@ from adiff_jax.models.cac import DifferenceEncoder
 from adiff_jax.models.features import Augment
 from adiff_jax.models.sdd import Disentanglement
 from adiff_jax.models.text_decoder import TextDecoder
+from adiff_jax.parts import open_data
 from adiff_jax.train.loop import TrainConfig
 from adiff_jax.train.optim import Optimizer, WarmupCosine
 
@@ -44,7 +45,7 @@ def get_config() -> Experiment:
         name="demo",
         model=Adc(
             encoder=StridedByolA(
-                frontend=LogMel(hop=320), filters=(16, 32, 64), channels=2, mean=-4.8, std=2.1
+                frontend=LogMel(hop=320), filters=(16, 32, 64), channels=2, mean=-7.4, std=5.0
             ),
             comparison=DifferenceEncoder(mask="none", width=128, hidden=256),
             sdd=Disentanglement(stage="off"),
@@ -89,7 +90,7 @@ def explain_three(trained: run.Trained, directory: RunDirectory) -> None:
     """Write three held-out pairs as WAV files and print what the model says of them."""
     from adiff_jax.api import Explainer
 
-    source = open_source(trained.parts.experiment.split("heldout"))
+    source = open_data(trained.parts.experiment.split("heldout"))
     explainer = Explainer(trained)
     for index in (1, 2, 5):
         example = source[index]

@@ -21,10 +21,16 @@ from pathlib import Path
 from typing import Any
 
 import cattrs
-from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError
+from cattrs.errors import (
+    BaseValidationError,
+    ClassValidationError,
+    ForbiddenExtraKeysError,
+    IterableValidationError,
+)
 from cattrs.strategies import configure_tagged_union
 
 from adiff_jax.arrays import Constrain, unconstrained
+from adiff_jax.data.features import CachedPairs
 from adiff_jax.data.pipeline import LoaderConfig
 from adiff_jax.data.sources import SourceConfig, SynthPairs
 from adiff_jax.data.tokenizers import TokenizerConfig, Words
@@ -40,20 +46,24 @@ class ConfigError(ValueError):
     """A config file or stored experiment that cannot be used; says which field or file."""
 
 
+DataConfig = SourceConfig | CachedPairs
+"""Whatever can be trained on or scored."""
+
+
 @dataclass(frozen=True)
 class Split:
     """A named source to score."""
 
     name: str
-    source: SourceConfig
+    source: DataConfig
 
 
 @dataclass(frozen=True)
 class Data:
     """What is trained on, selected on and scored."""
 
-    train: SourceConfig = field(default_factory=SynthPairs)
-    validation: SourceConfig = field(default_factory=SynthPairs)
+    train: DataConfig = field(default_factory=SynthPairs)
+    validation: DataConfig = field(default_factory=SynthPairs)
     test: tuple[Split, ...] = ()
     encode: EncodeConfig = EncodeConfig()
     loader: LoaderConfig = LoaderConfig()
@@ -110,7 +120,7 @@ class Experiment:
             case Tagger():
                 return Tagging(self.model)
 
-    def split(self, name: str) -> SourceConfig:
+    def split(self, name: str) -> DataConfig:
         """The source to score under this name: a test split, or "validation"."""
         named = {"validation": self.data.validation}
         named |= {split.name: split.source for split in self.data.test}
@@ -156,16 +166,19 @@ def to_json(experiment: Experiment) -> str:
     return json.dumps(_converter().unstructure(experiment, Experiment), indent=2)
 
 
-def source_json(config: SourceConfig) -> str:
+def source_json(config: DataConfig) -> str:
     """A source's configuration as JSON text."""
-    return json.dumps(_converter().unstructure(config, SourceConfig))
+    return json.dumps(_converter().unstructure(config, DataConfig))
 
 
 def from_json(text: str) -> Experiment:
     """The experiment of `to_json`. Raises ConfigError that names an unknown or wrong field."""
+    stored = json.loads(text)
+    if not isinstance(stored, dict):
+        raise ConfigError(f"experiment: a JSON object is expected, not {type(stored).__name__}")
     try:
-        return _converter().structure(json.loads(text), Experiment)
-    except ClassValidationError as error:
+        return _converter().structure(stored, Experiment)
+    except BaseValidationError as error:
         raise ConfigError("; ".join(_explain(error, "experiment"))) from error
 
 
@@ -211,4 +224,14 @@ def _explain(error: BaseException, where: str) -> list[str]:
         for inner in error.group_exceptions()[1]:
             lines += _explain(inner, where)
         return lines
+    if isinstance(error, IterableValidationError):
+        placed, others = error.group_exceptions()
+        faults = [(inner, f"{where}[{note.index}]") for inner, note in placed]
+        faults += [(inner, where) for inner in others]
+        return [line for inner, place in faults for line in _explain(inner, place)]
+    if isinstance(error, KeyError):  # a field that is absent, or the class of a union
+        name = error.args[0]
+        if where.endswith(f".{name}"):
+            return [f"{where} is missing"]
+        return [f'{where} has no "type"' if name == "type" else f"{where} has no type {name!r}"]
     return [f"{where}: {error}"]

@@ -1,7 +1,7 @@
 """The parts of an experiment once its data are at hand: mesh, tokenizer, objective, rows."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -10,17 +10,20 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from adiff_jax.arrays import Batch
+from adiff_jax.data.features import CachedPairs, CachedSource
 from adiff_jax.data.pipeline import evaluation_batches
 from adiff_jax.data.schema import Arrays, Source
+from adiff_jax.data.sources import open_source
+from adiff_jax.data.synth.made import Mixes
 from adiff_jax.data.tokenizers import Tokenizer, build_tokenizer
 from adiff_jax.data.transforms import Encode, check_lengths
 from adiff_jax.decode.generate import Strategy, generate
 from adiff_jax.evaluate.evaluator import Generated
-from adiff_jax.experiment import ConfigError, Experiment
+from adiff_jax.experiment import ConfigError, DataConfig, Experiment
 from adiff_jax.models.adc import Adc
 from adiff_jax.models.tagger import Tagger
 from adiff_jax.objectives import Captioning, Tagging
-from adiff_jax.parallel.mesh import constrainer, local_rows, make_mesh, put_batch
+from adiff_jax.parallel.mesh import check_divides, constrainer, local_rows, make_mesh, put_batch
 from adiff_jax.protocol import Variables
 
 
@@ -33,16 +36,37 @@ class Parts:
     tokenizer: Tokenizer | None  # None for tagging
     classes: tuple[str, ...] = ()  # of tagging
 
+    def __post_init__(self) -> None:
+        model, tokenizer = self.experiment.model, self.tokenizer
+        if isinstance(model, Adc) and tokenizer and tokenizer.vocab_size > model.vocab_size:
+            raise ConfigError(
+                f"model.vocab_size is {model.vocab_size}, but the tokenizer has "
+                f"{tokenizer.vocab_size} tokens: set it to at least that"
+            )
+
     @cached_property
     def objective(self) -> Captioning | Tagging:
         return self.experiment.objective(constrainer(self.mesh))
 
     @property
+    def clips(self) -> int:
+        """Clips of one example."""
+        return 1 if self.tokenizer is None else 2
+
+    @property
     def encode(self) -> Encode:
         return Encode(self.experiment.data.encode, self.tokenizer, self.classes)
 
+    def check_evaluation(self) -> None:
+        """Raise ConfigError unless the mesh divides an evaluation batch."""
+        try:
+            check_divides(self.experiment.evaluation.batch, self.mesh)
+        except ValueError as error:
+            raise ConfigError(f"evaluation.batch: {error}") from error
+
     def rows(self, source: Source) -> Iterator[Arrays]:
         """Evaluation batches of this process."""
+        self.check_evaluation()
         return evaluation_batches(
             source,
             self.encode,
@@ -77,13 +101,22 @@ class Parts:
             tokens, mask, logprob = (
                 local_rows(x[:, 0], self.mesh) for x in (found.tokens, found.mask, found.logprob)
             )
-            kept = [row[of] for row, of in zip(tokens, mask, strict=True)]
+            kept = [row[of].tolist() for row, of in zip(tokens, mask, strict=True)]
             return [
-                Generated(tuple(row.tolist()), tokenizer.decode(row), float(score))
+                Generated(tuple(row), tokenizer.decode(row), float(score))
                 for row, score in zip(kept, logprob, strict=True)
             ]
 
         return decode
+
+
+def open_data(config: DataConfig) -> Source:
+    """The source that `config` describes; ValueError names what is wrong with it."""
+    match config:
+        case CachedPairs():
+            return CachedSource(config)
+        case _:
+            return open_source(config)
 
 
 def assemble(experiment: Experiment, train_source: Source, tokenizer: Tokenizer | None) -> Parts:
@@ -94,22 +127,20 @@ def assemble(experiment: Experiment, train_source: Source, tokenizer: Tokenizer 
     mesh = make_mesh(experiment.mesh)
     match experiment.model:
         case Tagger(classes=classes):
-            names = tuple(train_source.classes)
+            if not isinstance(train_source, Mixes):
+                kind = type(experiment.data.train).__name__
+                raise ConfigError(f"data.train is {kind}: a tagger trains on LabelledMixes")
+            names = train_source.classes
             if len(names) != classes:
                 raise ConfigError(
                     f"model.classes is {classes}, but the training source has {len(names)} "
                     f"classes: {', '.join(names)}"
                 )
             return Parts(experiment, mesh, None, names)
-        case Adc(vocab_size=cap):
+        case Adc():
             if tokenizer is None:
                 tokenizer = build_tokenizer(experiment.data.tokenizer, train_source.texts())
                 check_lengths(experiment.data.encode, tokenizer, train_source.texts())
-            if tokenizer.vocab_size > cap:
-                raise ConfigError(
-                    f"model.vocab_size is {cap}, but the tokenizer has {tokenizer.vocab_size} "
-                    f"tokens: set it to at least that"
-                )
             return Parts(experiment, mesh, tokenizer)
 
 
@@ -132,9 +163,10 @@ def abstract_batch(experiment: Experiment) -> Batch:
     )
     match experiment.model:
         case Tagger(classes=classes):
-            return batch.replace(labels=array((classes,), jnp.float32))
+            return replace(batch, labels=array((classes,), jnp.float32))
         case Adc():
-            return batch.replace(
+            return replace(
+                batch,
                 audio_2=wave,
                 length_2=length,
                 tokens=array((encode.max_tokens,), jnp.int32),

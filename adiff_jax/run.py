@@ -5,7 +5,7 @@ which of them meet.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -18,12 +18,11 @@ from adiff_jax.checkpoint.run_directory import RunDirectory
 from adiff_jax.data.order import RowOrder
 from adiff_jax.data.pipeline import train_batches
 from adiff_jax.data.schema import Arrays
-from adiff_jax.data.sources import open_source
 from adiff_jax.data.tokenizers import load_tokenizer
 from adiff_jax.experiment import Experiment, StartFrom, from_json, to_json
 from adiff_jax.models.tagger import Tagger
-from adiff_jax.parallel.mesh import make_mesh
-from adiff_jax.parts import Parts, assemble
+from adiff_jax.parallel.mesh import MeshConfig, check_divides, make_mesh
+from adiff_jax.parts import Parts, assemble, open_data
 from adiff_jax.protocol import Variables
 from adiff_jax.train.loop import fit
 from adiff_jax.train.state import overlay
@@ -46,13 +45,19 @@ class Trained:
 def train(experiment: Experiment, workdir: epath.PathLike) -> RunDirectory:
     """Train an experiment in its directory, from where it stopped if it did.
 
-    Raises RunDirectoryError when the directory holds another experiment.
+    Raises RunDirectoryError when the directory holds another experiment. A directory becomes an
+    experiment's own when its parts fit together, so that a mistake in it can be mended and the
+    command repeated.
     """
     run = RunDirectory.at(workdir)
-    run.claim(to_json(experiment), MAY_CHANGE)
-    source = open_source(experiment.data.train)
+    if run.experiment.exists():
+        run.claim(to_json(experiment), MAY_CHANGE)
+    source = open_data(experiment.data.train)
     stored = load_tokenizer(run.path) if run.tokenizer.exists() else None
     parts = assemble(experiment, source, stored)
+    evaluate = validation(parts, open_data(experiment.data.validation))
+    check_divides(experiment.train.global_batch, parts.mesh, experiment.train.accumulate)
+    run.claim(to_json(experiment), MAY_CHANGE)
     if parts.tokenizer is not None and stored is None and jax.process_index() == 0:
         parts.tokenizer.save(run.path)
     config = experiment.train
@@ -76,9 +81,9 @@ def train(experiment: Experiment, workdir: epath.PathLike) -> RunDirectory:
         config,
         parts.mesh,
         run,
-        evaluate=validation(parts, open_source(experiment.data.validation)),
+        evaluate=evaluate,
         overlay=pretrained(experiment.start) if experiment.start else None,
-        seconds_per_example=2 * experiment.data.encode.seconds,
+        seconds_per_example=parts.clips * experiment.data.encode.seconds,
     )
     return run
 
@@ -105,14 +110,17 @@ def grown(source: Variables, target: Variables, subtrees: tuple[tuple[str, str],
             tree = tree[name] if isinstance(tree, Mapping) and name in tree else None
         return tree
 
-    moved = [(tuple(a.split("/")), tuple(b.split("/"))) for a, b in subtrees]
+    def names(path: str) -> tuple[str, ...]:
+        return tuple(name for name in path.split("/") if name)
+
+    moved = [(names(there), names(here)) for there, here in subtrees]
 
     def grow(path: tuple[Any, ...], leaf: np.ndarray) -> np.ndarray:
-        names = tuple(str(entry.key) for entry in path)
+        place = tuple(str(entry.key) for entry in path)
         for below, onto in moved:
-            wanted = at(target["params"], (*onto, *names[len(below) :]))
+            wanted = at(target["params"], (*onto, *place[len(below) :]))
             if (
-                names[: len(below)] == below
+                place[: len(below)] == below
                 and wanted is not None
                 and leaf.ndim == wanted.ndim == 4
             ):
@@ -145,12 +153,13 @@ def restore(run: RunDirectory) -> tuple[Experiment, Variables, int]:
 
 
 def load_trained(path: epath.PathLike) -> Trained:
-    """A run directory ready for use; nothing beside it is needed."""
+    """A run directory ready for use on the devices there are; nothing beside it is needed, but by
+    a tagger the recordings that it was trained on, for the names of its classes."""
     run = RunDirectory.at(path)
     experiment, variables, step = restore(run)
+    experiment = replace(experiment, mesh=MeshConfig())
     if isinstance(experiment.model, Tagger):
-        source = open_source(experiment.data.train)
-        return Trained(run, assemble(experiment, source, None), variables, step)
-    tokenizer = load_tokenizer(run.path)
-    parts = Parts(experiment, make_mesh(experiment.mesh), tokenizer)
+        parts = assemble(experiment, open_data(experiment.data.train), None)
+    else:
+        parts = Parts(experiment, make_mesh(experiment.mesh), load_tokenizer(run.path))
     return Trained(run, parts, jax.tree.map(jnp.asarray, variables), step)

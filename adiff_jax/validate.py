@@ -6,6 +6,7 @@ Scores are flat names for the log and for choosing the best checkpoint: `validat
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from typing import Any
 
 import jax
 import numpy as np
@@ -18,6 +19,7 @@ from adiff_jax.evaluate import structured
 from adiff_jax.evaluate.evaluator import evaluate
 from adiff_jax.evaluate.gather import gather_objects
 from adiff_jax.evaluate.tagging import tagging_scores
+from adiff_jax.models.tagger import TaggerModel
 from adiff_jax.objectives import Captioning, Tagging, disentanglement_controls
 from adiff_jax.parallel.mesh import local_rows
 from adiff_jax.parts import Parts
@@ -29,6 +31,8 @@ Scores = dict[str, float]
 
 def validation(parts: Parts, source: Source) -> Callable[[TrainState, int], Mapping[str, float]]:
     """The evaluation callable of `train.loop.fit` on a validation source."""
+
+    parts.check_evaluation()
 
     def validate(state: TrainState, step: int) -> Mapping[str, float]:
         del step
@@ -91,17 +95,21 @@ def tag(
     parts: Parts, source: Source, variables: Variables
 ) -> tuple[np.ndarray, np.ndarray, Scores]:
     """Scores [n c] and labels [n c] of every clip of a source, and mAP."""
-    apply = jax.jit(parts.objective.module.apply)
     rows: list[dict[str, list[float] | int]] = []
     for arrays in parts.rows(source):
-        logits = local_rows(apply(variables, parts.to_batch(arrays)), parts.mesh)
-        rows += _tag_rows(arrays, logits)
+        logits = _tag_logits(parts.objective.module, variables, parts.to_batch(arrays))
+        rows += _tag_rows(arrays, local_rows(logits, parts.mesh))
     found = {row["id"]: row for row in gather_objects(rows)}
     if sorted(found) != list(range(len(source))):
         raise ValueError(f"{len(found)} clips were scored of {len(source)}")
     scores = np.array([found[index]["scores"] for index in sorted(found)])
     labels = np.array([found[index]["labels"] for index in sorted(found)])
-    return scores, labels, {"mAP": float(tagging_scores(scores, labels, parts.classes)["mAP"])}
+    return scores, labels, {"mAP": tagging_scores(scores, labels, parts.classes)["mAP"]}
+
+
+@partial(jax.jit, static_argnames="module")
+def _tag_logits(module: TaggerModel, variables: Variables, batch: Batch) -> Any:
+    return module.apply(variables, batch)
 
 
 def _tag_rows(arrays: Arrays, logits: np.ndarray) -> list[dict[str, list[float] | int]]:

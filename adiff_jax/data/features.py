@@ -32,12 +32,13 @@ class CachedSource:
 
     def __init__(self, config: CachedPairs) -> None:
         self.config = config
-        self.about = read_about(config.path)
-        if self.about is None:
+        about = read_about(config.path)
+        if about is None:
             raise ValueError(
                 f"{config.path} holds no finished feature cache; `adiff ablate GRID` writes the "
                 "one that its cells need"
             )
+        self.about = about
 
     def __len__(self) -> int:
         return len(self._examples)
@@ -48,7 +49,14 @@ class CachedSource:
 
     def truth(self, index: int) -> Truth:
         example = self._examples[index]
-        return Truth(example.id, example.captions, example.edits, example.recordings)
+        return Truth(
+            example.id,
+            example.captions,
+            example.edits,
+            example.recordings,
+            example.prompt,
+            example.tier,
+        )
 
     def texts(self) -> Iterator[str]:
         yield from self.about["texts"]
@@ -88,6 +96,7 @@ def write_features(
     """
     directory = epath.Path(path)
     directory.mkdir(parents=True, exist_ok=True)
+    (directory / ABOUT).unlink(missing_ok=True)
     stored = None
     written = 0
     with (directory / "pairs.jsonl").open("w") as lines:
@@ -121,6 +130,8 @@ def _line(truth: Truth, scene: int) -> dict[str, Any]:
         "captions": truth.references,
         "edits": edits,
         "recordings": truth.recordings,
+        "prompt": truth.prompt,
+        "tier": truth.tier,
         "scene": f"scene {scene}",
     }
 
@@ -133,5 +144,7 @@ def _example(row: Mapping[str, Any]) -> Example:
         captions=tuple(row["captions"]),
         edits=None if row["edits"] is None else tuple(Edit(*edit) for edit in row["edits"]),
         recordings=tuple(row["recordings"]),
+        prompt=row["prompt"],
+        tier=row["tier"],
         scene=row["scene"],
     )

@@ -1,20 +1,19 @@
 """Scores of a tagger: average precision per class and its mean (mAP)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 
 def average_precision(scores: np.ndarray, labels: np.ndarray) -> float:
-    """Mean of the precision at every positive, by falling score; NaN without positives.
+    """Mean of the precision at every positive, by falling score.
 
-    `scores` [n] float, `labels` [n] bool. Equal scores count as one threshold, so that the order
-    of ties does not matter.
+    `scores` [n] float, `labels` [n] bool, one of them True. Equal scores count as one threshold,
+    so that the order of ties does not matter.
     """
     order = np.argsort(-scores, kind="stable")
     ranked = labels[order].astype(np.float64)
-    if not ranked.sum():
-        return float("nan")
     last_of_tie = np.append(np.diff(scores[order]) != 0, True)
     found = np.cumsum(ranked)[last_of_tie]
     precision = found / (np.flatnonzero(last_of_tie) + 1)
@@ -24,9 +23,22 @@ def average_precision(scores: np.ndarray, labels: np.ndarray) -> float:
 
 def tagging_scores(
     scores: np.ndarray, labels: np.ndarray, classes: Sequence[str]
-) -> dict[str, object]:
-    """{"mAP", "classes": {name: average precision}} of [n c] scores and labels."""
+) -> dict[str, Any]:
+    """{"mAP", "classes": {name: average precision}, "missing"} of [n c] scores and labels.
+
+    Classes that no clip has are no part of the mean and are listed under "missing". Raises
+    ValueError when there is no other.
+    """
+    heard = labels > 0.5
     by_class = {
-        name: average_precision(scores[:, i], labels[:, i] > 0.5) for i, name in enumerate(classes)
+        name: average_precision(scores[:, i], heard[:, i])
+        for i, name in enumerate(classes)
+        if heard[:, i].any()
     }
-    return {"mAP": float(np.nanmean(list(by_class.values()))), "classes": by_class}
+    if not by_class:
+        raise ValueError("no clip has any of the classes: there is nothing to score")
+    return {
+        "mAP": float(np.mean(list(by_class.values()))),
+        "classes": by_class,
+        "missing": [name for name in classes if name not in by_class],
+    }

@@ -1,0 +1,116 @@
+"""One tiny tagger and one tiny ADC, trained once and used by every test in this folder."""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+import pytest
+
+from adiff_jax import answer, run
+from adiff_jax.api import Explainer
+from adiff_jax.data.schema import Source
+from adiff_jax.data.sources import open_source
+from adiff_jax.run import Trained
+from tests.top import tiny_run
+
+QUICK: dict[str, Any] = {
+    "jax_disable_most_optimizations": True,  # compiling takes longer than computing here
+    "jax_persistent_cache_min_compile_time_secs": 0.0,
+    "jax_persistent_cache_min_entry_size_bytes": -1,
+}
+
+
+Quickly = Callable[[], AbstractContextManager[None]]
+
+
+@contextmanager
+def options(**values: Any) -> Iterator[None]:
+    """JAX's options for a while."""
+    before = {name: jax.config.values[name] for name in values}
+    for name, value in values.items():
+        jax.config.update(name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            jax.config.update(name, value)
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of pytest-xdist see."""
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    (root / "tiny").mkdir(exist_ok=True)
+    return root / "tiny"
+
+
+@pytest.fixture(scope="session")
+def quickly(shared: Path) -> Quickly:
+    """Compiling without optimising, each program once."""
+    return lambda: options(**QUICK, jax_compilation_cache_dir=str(shared / "compiled"))
+
+
+@pytest.fixture(autouse=True)
+def quick(quickly: Quickly) -> Iterator[None]:
+    with quickly():
+        yield
+
+
+@pytest.fixture(scope="session")
+def trained_once(shared: Path, quickly: Quickly) -> Path:
+    """The folder of the finished runs `tagger` and `adc`; not to be written to."""
+    with quickly(), (shared / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (shared / "finished").exists():
+            run.train(tiny_run.tagger(), shared / "tagger")
+            run.train(tiny_run.adc(str(shared / "tagger")), shared / "adc")
+            (shared / "finished").touch()
+    return shared
+
+
+@pytest.fixture(scope="session")
+def tagger_run(trained_once: Path) -> Path:
+    return trained_once / "tagger"
+
+
+@pytest.fixture(scope="session")
+def adc_run(trained_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """This worker's own copy of the ADC run."""
+    copy = tmp_path_factory.mktemp("runs") / "adc"
+    shutil.copytree(trained_once / "adc", copy)
+    return copy
+
+
+@pytest.fixture
+def adc_copy(adc_run: Path, tmp_path: Path) -> Path:
+    """A copy of the ADC run that a test may spoil."""
+    return Path(shutil.copytree(adc_run, tmp_path / "copied"))
+
+
+@pytest.fixture(scope="session")
+def trained(adc_run: Path) -> Trained:
+    return run.load_trained(adc_run)
+
+
+@pytest.fixture(scope="session")
+def explainer(trained: Trained) -> Explainer:
+    return Explainer(trained)
+
+
+@pytest.fixture(scope="session")
+def test_pairs() -> Source:
+    """What the split "pairs" holds."""
+    return open_source(tiny_run.pairs("test", tiny_run.TEST))
+
+
+@pytest.fixture(scope="session")
+def answered(trained: Trained, quickly: Quickly) -> dict[str, Any]:
+    """The scores of the ADC on its split "pairs"; predictions lie in its directory."""
+    with quickly():
+        return answer.answer(trained, "pairs", answer.Answering())

@@ -1,0 +1,198 @@
+"""Answers to a split: every example once, the same bytes twice, scored beside the baselines."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from adiff_jax import answer, run
+from adiff_jax.answer import Answering, First, embeddings, score_file, sentences, swapped
+from adiff_jax.data.schema import Example, Source
+from adiff_jax.evaluate import captions
+from adiff_jax.evaluate.predictions import Prediction, read_predictions, write_predictions
+from adiff_jax.experiment import ConfigError
+from adiff_jax.run import Trained
+from tests.top import tiny_run
+
+
+def files(directory: Path) -> dict[str, bytes]:
+    named = ("metrics.json", "predictions/pairs.jsonl", "predictions/pairs.metrics.json")
+    return {name: (directory / name).read_bytes() for name in named}
+
+
+def test_the_prediction_file_holds_every_example_once(
+    answered: dict[str, Any], adc_run: Path, test_pairs: Source
+):
+    found = read_predictions(adc_run / "predictions" / "pairs.jsonl")
+    truths = answer.truths_of(test_pairs)
+    assert len(truths) == tiny_run.TEST
+    assert [row.id for row in found] == [truth.id for truth in truths]
+    assert [row.references for row in found] == [truth.references for truth in truths]
+    assert all(row.tokens and row.logprob < 0 for row in found)
+
+
+def test_metrics_json_holds_the_nested_scores_that_are_returned(
+    answered: dict[str, Any], adc_run: Path
+):
+    written = json.loads((adc_run / "metrics.json").read_text())
+    for name in ("operation", "event"):
+        assert 0 <= written["structured"][name]["accuracy"] <= 1
+        assert written["structured"][name] == pytest.approx(answered["structured"][name])
+    assert 0 <= written["structured"]["swap"]["consistent"] <= 1
+    assert written["split"] == "pairs"
+    assert written["checkpoint"] == 4
+    assert written["decode"] == "greedy"
+    assert written["count"] == tiny_run.TEST
+
+
+def test_both_baselines_are_scored_on_the_same_pairs(answered: dict[str, Any]):
+    assert answered["baselines"].keys() == {"most frequent", "nearest"}
+    for scores in answered["baselines"].values():
+        assert scores["count"] == tiny_run.TEST
+        assert 0 <= scores["structured"]["operation"]["accuracy"] <= 1
+    frequent = answered["baselines"]["most frequent"]["structured"]
+    assert frequent["sentences"]["distinct"] == 1
+    # Training captions are of the grammar that is read back; an untrained model's are not.
+    assert frequent["unreadable"]["share"] == 0
+
+
+def test_answering_twice_writes_the_same_bytes(
+    answered: dict[str, Any], trained: Trained, adc_run: Path
+):
+    before = files(adc_run)
+    answer.answer(trained, "pairs", Answering())
+    assert files(adc_run) == before
+
+
+def test_swapping_exchanges_what_belongs_to_a_clip_and_nothing_else():
+    arrays = {
+        name: np.array([place])
+        for place, name in enumerate(
+            ("audio_1", "audio_2", "length_1", "length_2", "features_1", "features_2", "tokens")
+        )
+    }
+    found = swapped(arrays)
+    assert {name: int(value[0]) for name, value in found.items()} == {
+        "audio_1": 1,
+        "audio_2": 0,
+        "length_1": 3,
+        "length_2": 2,
+        "features_1": 5,
+        "features_2": 4,
+        "tokens": 6,
+    }
+
+
+class Reversed:
+    """A source with the clips of every pair in the other order."""
+
+    def __init__(self, source: Source) -> None:
+        self.source, self.truth, self.texts = source, source.truth, source.texts
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> Example:
+        example = self.source[index]
+        return replace(example, waves=example.waves[::-1])
+
+
+def test_swapped_sentences_are_those_of_the_exchanged_clips(
+    answered: dict[str, Any], trained: Trained, test_pairs: Source
+):
+    backward = sentences(trained, test_pairs, "greedy", swap=True)
+    assert backward == sentences(trained, Reversed(test_pairs), "greedy")
+    assert backward != sentences(trained, test_pairs, "greedy")
+
+
+def test_an_embedding_belongs_to_its_pair_whatever_else_is_embedded(
+    answered: dict[str, Any], trained: Trained, test_pairs: Source
+):
+    whole = embeddings(trained.parts, trained.variables, test_pairs)
+    some = embeddings(trained.parts, trained.variables, First(test_pairs, 3))
+    assert whole.shape == (tiny_run.TEST, tiny_run.WIDTH)
+    np.testing.assert_allclose(some, whole[:3], rtol=1e-5, atol=1e-6)
+    assert len(np.unique(whole.round(4), axis=0)) == tiny_run.TEST
+
+
+# --- the answers of another system ------------------------------------------------------------
+
+
+def references(source: Source) -> list[Prediction]:
+    return [Prediction(truth.id, truth.references[0]) for truth in answer.truths_of(source)]
+
+
+def test_the_references_themselves_score_full_marks_and_nothing_is_written(
+    trained: Trained, test_pairs: Source, tmp_path: Path, adc_run: Path, answered: dict[str, Any]
+):
+    write_predictions(tmp_path / "other.jsonl", references(test_pairs))
+    before = files(adc_run)
+    found = score_file(trained, "pairs", tmp_path / "other.jsonl", Answering())
+    assert found["structured"]["operation"]["accuracy"] == 1
+    assert found["structured"]["event"]["accuracy"] == 1
+    assert found["structured"]["program"]["exact"] == 1
+    assert found["split"] == "pairs"
+    assert files(adc_run) == before
+
+
+def test_answers_that_leave_an_example_out_are_refused_and_it_is_named(
+    trained: Trained, test_pairs: Source, tmp_path: Path
+):
+    write_predictions(tmp_path / "other.jsonl", references(test_pairs)[1:])
+    with pytest.raises(ValueError, match="11 predictions .* 12 .*missing: test/000000"):
+        score_file(trained, "pairs", tmp_path / "other.jsonl", Answering())
+
+
+def test_two_answers_to_one_example_are_refused_and_it_is_named(
+    trained: Trained, test_pairs: Source, tmp_path: Path
+):
+    rows = [{"id": row.id, "text": row.text} for row in references(test_pairs)]
+    lines = [json.dumps(row) for row in [*rows, rows[0]]]
+    (tmp_path / "other.jsonl").write_text("\n".join(lines))
+    with pytest.raises(ValueError, match=r"other.jsonl, line 13: .*'test/000000' of line 1"):
+        score_file(trained, "pairs", tmp_path / "other.jsonl", Answering())
+
+
+def test_an_answer_to_no_example_is_refused_and_it_is_named(
+    trained: Trained, test_pairs: Source, tmp_path: Path
+):
+    rows = [*references(test_pairs), Prediction("elsewhere/7", "add a bell")]
+    write_predictions(tmp_path / "other.jsonl", rows)
+    with pytest.raises(ValueError, match="not in the data set: elsewhere/7"):
+        score_file(trained, "pairs", tmp_path / "other.jsonl", Answering())
+
+
+def test_a_required_metric_that_cannot_run_is_an_error_of_use(
+    trained: Trained, test_pairs: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(captions, "spice_missing", lambda: "no jars")
+    write_predictions(tmp_path / "other.jsonl", references(test_pairs))
+    with pytest.raises(ConfigError, match="spice is required but cannot run: no jars"):
+        score_file(trained, "pairs", tmp_path / "other.jsonl", Answering(require=("spice",)))
+
+
+# --- mistakes and taggers ---------------------------------------------------------------------
+
+
+def test_a_split_that_does_not_exist_is_answered_with_those_that_do(trained: Trained):
+    with pytest.raises(ConfigError, match="'fold9' is not one of validation, pairs"):
+        answer.answer(trained, "fold9", Answering())
+
+
+def test_a_strategy_that_does_not_exist_is_named(trained: Trained):
+    with pytest.raises(ValueError, match="decoding strategy 'bean:4': 'bean' is not known"):
+        answer.answer(trained, "pairs", Answering(decode="bean:4"))
+
+
+def test_a_tagger_is_scored_on_every_clip_by_class(tagger_run: Path, tmp_path: Path):
+    tagger = replace(run.load_trained(tagger_run), directory=run.RunDirectory.at(tmp_path))
+    found = answer.answer(tagger, "clips", Answering())
+    written = json.loads((tmp_path / "metrics.json").read_text())
+    assert written["tagging"]["mAP"] == pytest.approx(found["tagging"]["mAP"], abs=1e-6)
+    classes = {*written["tagging"]["classes"], *written["tagging"]["missing"]}
+    assert classes == set(tagger.parts.classes)
+    assert len(classes) == tiny_run.CLASSES
+    assert 0 < written["tagging"]["mAP"] <= 1

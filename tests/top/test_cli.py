@@ -1,0 +1,373 @@
+"""The command line: help at once, one sentence for a mistake, every verb reaches its function."""
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from adiff_jax import cli, run
+from adiff_jax.audio.io import write_audio
+from adiff_jax.data.schema import Source
+from adiff_jax.evaluate.captions import Metric
+from adiff_jax.experiment import Experiment
+from adiff_jax.run import Trained
+
+VERBS = ("demo", "train", "evaluate", "explain", "ablate", "data", "bench", "metrics")
+
+CONFIG = """
+from dataclasses import replace
+
+from tests.top.tiny_run import adc
+
+
+def get_config():
+    return adc("unused")
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.py"
+    path.write_text(CONFIG)
+    return path
+
+
+def fails(capsys: pytest.CaptureFixture[str], *arguments: Any) -> str:
+    """What a command that must exit with 2 says, without its newline."""
+    with pytest.raises(SystemExit) as caught:
+        cli.main([str(argument) for argument in arguments])
+    assert caught.value.code == 2
+    said = capsys.readouterr().err.strip()
+    assert "Traceback" not in said
+    return said
+
+
+HELP = f"""
+import contextlib, io, sys
+from adiff_jax.cli import main
+for verb in {VERBS}:
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        try:
+            main([verb, "--help"])
+        except SystemExit as stop:
+            assert stop.code == 0, (verb, stop.code)
+    assert f"adiff {{verb}}" in said.getvalue(), said.getvalue()
+    heavy = {{"jax", "tyro", "numpy"}} & set(sys.modules)
+    assert not heavy, (verb, heavy)
+"""
+
+
+def test_help_of_every_verb_comes_before_anything_heavy_is_imported():
+    done = subprocess.run([sys.executable, "-c", HELP], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_verbs_are_those_whose_help_is_tested():
+    (verbs,) = [
+        action.choices
+        for action in cli._parser()._actions
+        if isinstance(action, argparse._SubParsersAction)
+    ]
+    assert tuple(verbs) == VERBS
+
+
+def test_the_metrics_that_can_be_required_are_those_that_can_be_computed(
+    capsys: pytest.CaptureFixture[str],
+):
+    said = fails(capsys, "evaluate", "somewhere", "--require", "cidre")
+    for metric in get_args(Metric):
+        assert metric in said
+
+
+# --- train ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def trainings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Experiment, str]]:
+    """What `run.train` is asked for."""
+    asked: list[tuple[Experiment, str]] = []
+
+    def train(experiment: Experiment, workdir: str) -> run.RunDirectory:
+        asked.append((experiment, workdir))
+        return run.RunDirectory.at(workdir)
+
+    monkeypatch.setattr(run, "train", train)
+    monkeypatch.setattr("adiff_jax.train.compilation.enable_compile_cache", lambda: None)
+    return asked
+
+
+def test_fields_on_the_command_line_override_the_config(
+    config: Path, tmp_path: Path, trainings: list[tuple[Experiment, str]]
+):
+    fields = ["--model.sdd.weight", "2.5", "--train.seed", "3", "--model.freeze-encoder", "True"]
+    cli.main(["train", str(config), *fields, "--workdir", str(tmp_path / "there")])
+    ((experiment, workdir),) = trainings
+    assert experiment.model.sdd.weight == 2.5
+    assert experiment.train.seed == 3
+    assert experiment.model.freeze_encoder is True
+    assert experiment.model.sdd.stage == "off"
+    assert workdir == str(tmp_path / "there")
+
+
+def test_a_run_lies_under_its_name_unless_told_otherwise(
+    config: Path, trainings: list[tuple[Experiment, str]]
+):
+    cli.main(["train", str(config)])
+    assert trainings[0][1] == "runs/tiny_adc"
+
+
+def test_an_unknown_field_is_answered_with_the_one_that_was_meant(
+    config: Path, capsys: pytest.CaptureFixture[str], trainings: list[tuple[Experiment, str]]
+):
+    said = fails(capsys, "train", config, "--model.sdd.wieght", "1")
+    assert "--model.sdd.wieght" in said
+    assert "--model.sdd.weight" in said
+    assert trainings == []
+
+
+def test_help_with_a_config_lists_its_fields_and_their_values(
+    config: Path, capsys: pytest.CaptureFixture[str], trainings: list[tuple[Experiment, str]]
+):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["train", str(config), "--help"])
+    assert caught.value.code == 0
+    said = capsys.readouterr().out
+    for field in ("--model.sdd.weight", "--train.optimizer.learning-rate", "--evaluation.batch"):
+        assert field in said
+    assert trainings == []
+
+
+def test_training_needs_a_config(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["train"])
+    assert caught.value.code == 2
+    assert "adiff train CONFIG" in capsys.readouterr().out
+
+
+# --- mistakes ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "absent.py"], "adiff train: config file "),
+        (["evaluate", "nowhere"], "nowhere is no run directory: it has no experiment.json"),
+        (["explain", "nowhere", "a.wav", "b.wav"], "nowhere is no run directory"),
+        (["ablate", "absent.py"], "absent.py does not exist"),
+        (["data", "synth", "absent.py", "--out", "x"], "absent.py does not exist"),
+        (["evaluate", "nowhere", "--spilt", "x"], "unknown argument '--spilt'"),
+        (["data", "verify", "absent.csv"], "absent.csv"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_exit_code_2(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+):
+    said = fails(capsys, *arguments)
+    assert message in said
+    assert len(said.splitlines()[-1]) > len(message)
+
+
+@pytest.fixture
+def loaded(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> Trained:
+    """The trained run without reading it, and compiling for it, again."""
+    monkeypatch.setattr(run, "load_trained", lambda path: trained)
+    monkeypatch.setattr("adiff_jax.api.load_trained", lambda path: trained)
+    return trained
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--split", "fold9"], "split 'fold9' is not one of validation, pairs"),
+        (["--decode", "bean:4"], "decoding strategy 'bean:4': 'bean' is not known."),
+        (["--predictions", "absent.jsonl"], "absent.jsonl"),
+    ],
+)
+def test_a_mistake_about_a_run_is_one_sentence_and_exit_code_2(
+    loaded: Trained, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+):
+    said = fails(capsys, "evaluate", "run", *arguments)
+    assert said.startswith("adiff evaluate: ")
+    assert message in said
+    assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["absent.wav", "absent.wav"], "absent.wav: no such file; check the path"),
+        (["{before}", "{after}", "--decode", "bean"], "'bean' is not known"),
+        (["{before}", "{after}", "--decode", "beam:2", "--n-best", "3"], "n_best=3 needs"),
+    ],
+)
+def test_a_mistake_about_clips_is_one_sentence_and_exit_code_2(
+    loaded: Trained,
+    clips: dict[str, Path],
+    arguments: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+):
+    said = fails(capsys, "explain", "run", *(text.format(**clips) for text in arguments))
+    assert said.startswith("adiff explain: ")
+    assert message in said
+    assert len(said.splitlines()) == 1
+
+
+def test_an_interrupt_ends_quietly(monkeypatch: pytest.MonkeyPatch, config: Path):
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_train", interrupted)
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["train", str(config)])
+    assert caught.value.code == 130
+
+
+def test_a_fault_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch, config: Path):
+    def broken(*_: Any) -> None:
+        raise AttributeError("a bug")
+
+    monkeypatch.setattr(cli, "_train", broken)
+    with pytest.raises(AttributeError):
+        cli.main(["train", str(config)])
+
+
+# --- what is printed --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def clips(test_pairs: Source, tmp_path: Path) -> dict[str, Path]:
+    paths = {"before": tmp_path / "before.wav", "after": tmp_path / "after.wav"}
+    for path, wave in zip(paths.values(), test_pairs[1].waves, strict=True):
+        write_audio(path, wave, 16_000)
+    return paths
+
+
+def test_explain_prints_the_sentences_best_first_and_draws_the_picture(
+    loaded: Trained, clips: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    picture = tmp_path / "pair.png"
+    options = ["--decode", "beam:4", "--n-best", "3", "--plot", str(picture)]
+    cli.main(["explain", "run", *map(str, clips.values()), *options])
+    said = capsys.readouterr()
+    scores = [float(line.split()[-1].rstrip(")")) for line in said.out.splitlines()]
+    assert len(scores) == 3
+    assert scores == sorted(scores, reverse=True)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert f"picture: {picture}" in said.err
+
+
+def test_evaluate_prints_one_table_with_the_baselines(
+    loaded: Trained, answered: dict[str, Any], capsys: pytest.CaptureFixture[str]
+):
+    cli.main(["evaluate", "run"])
+    said = capsys.readouterr().out
+    assert said.startswith("pairs, greedy\n")
+    for column in ("tiny_adc", "tiny_adc: most frequent", "tiny_adc: nearest"):
+        assert f"| {column} " in said
+
+
+def test_evaluate_prints_the_scores_of_given_answers(
+    loaded: Trained, test_pairs: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    truths = [test_pairs.truth(index) for index in range(len(test_pairs))]
+    rows = [json.dumps({"id": truth.id, "text": truth.references[0]}) for truth in truths]
+    (tmp_path / "other.jsonl").write_text("\n".join(rows))
+    cli.main(["evaluate", "run", "--predictions", str(tmp_path / "other.jsonl")])
+    said = capsys.readouterr().out
+    assert "pairs, given answers" in said
+    assert "other.jsonl" in said
+
+
+def test_evaluate_prints_the_average_precision_of_a_tagger(
+    loaded: Trained, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    found = {"mAP": 0.5, "classes": {"rain": 0.5}, "missing": ["bell"]}
+    monkeypatch.setattr("adiff_jax.answer.answer", lambda *_: {"tagging": found})
+    cli.main(["evaluate", "run"])
+    assert json.loads(capsys.readouterr().out) == found
+
+
+def test_collect_prints_the_table_and_trains_nothing(
+    tmp_path: Path, trainings: list[tuple[Experiment, str]], capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "grid.py").write_text(
+        "from adiff_jax.ablate import Cell, Grid\nfrom tests.top.tiny_run import adc\n\n"
+        "def get_grid():\n    return Grid('g', (Cell('a', adc('x')),), seeds=2, split='pairs')\n"
+    )
+    cli.main(["ablate", str(tmp_path / "grid.py"), "--collect", "--workdir", str(tmp_path / "g")])
+    assert "| a | 0/2 | not run |" in capsys.readouterr().out
+    assert trainings == []
+
+
+def test_a_share_that_is_none_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "grid.py").write_text(
+        "from adiff_jax.ablate import Cell, Grid\nfrom tests.top.tiny_run import adc\n\n"
+        "def get_grid():\n    return Grid('g', (Cell('a', adc('x')),), seeds=2, split='pairs')\n"
+    )
+    said = fails(capsys, "ablate", tmp_path / "grid.py", "--cell", "2/2")
+    assert said == "adiff ablate: --cell '2/2' must be i/N with 0 <= i < N, such as 3/20"
+
+
+# --- data -------------------------------------------------------------------------------------
+
+
+def test_pairs_are_written_as_files_that_verify(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    out = tmp_path / "pairs"
+    options = ["--split", "pairs", "--size", "3", "--out", str(out), "--format", "wav"]
+    cli.main(["data", "synth", str(config), *options])
+    assert f"wrote 3 examples to {out}" in capsys.readouterr().out
+    assert len(list(out.rglob("*.wav"))) == 6
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["data", "verify", str(out)])
+    assert caught.value.code == 0
+
+
+def test_verify_exits_with_1_when_a_clip_is_broken(config: Path, tmp_path: Path):
+    out = tmp_path / "pairs"
+    cli.main(["data", "synth", str(config), "--size", "2", "--out", str(out), "--format", "wav"])
+    next(out.rglob("*.wav")).write_bytes(b"RIFF")
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["data", "verify", str(out)])
+    assert caught.value.code == 1
+
+
+Spoil = Callable[[str], str]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "arguments", "message"),
+    [
+        (lambda text: text, ["--split", "far"], "--split 'far' is not one of train, validation, "),
+        (
+            lambda text: (
+                text.replace(
+                    'adc("unused")',
+                    'fixed(adc("unused"))',
+                )
+                + "\n\ndef fixed(e):\n    from adiff_jax.data.sources import RecipeFile\n"
+                "    return replace(e, data=replace(e.data, train=RecipeFile('set.json')))\n"
+            ),
+            ["--size", "3"],
+            "--size: RecipeFile has a size of its own",
+        ),
+    ],
+)
+def test_a_split_or_size_that_does_not_fit_is_one_sentence(
+    config: Path,
+    capsys: pytest.CaptureFixture[str],
+    spoil: Spoil,
+    arguments: list[str],
+    message: str,
+):
+    config.write_text(spoil(config.read_text()))
+    said = fails(capsys, "data", "build", config, "--out", "x", *arguments)
+    assert said.startswith(f"adiff data: {message}")

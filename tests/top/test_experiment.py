@@ -1,0 +1,201 @@
+"""Experiments as files and as JSON: what reads back, what is refused, and in which words."""
+
+import dataclasses
+import json
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adiff_jax.data.builders.table_source import Table
+from adiff_jax.data.features import CachedPairs
+from adiff_jax.data.sources import RecipeFile, SynthPairs
+from adiff_jax.data.transforms import EncodeConfig
+from adiff_jax.experiment import (
+    ConfigError,
+    Data,
+    Experiment,
+    Split,
+    StartFrom,
+    from_json,
+    load_experiment,
+    to_json,
+)
+from adiff_jax.models.adc import Adc
+from adiff_jax.models.tagger import Tagger
+
+REQUIRED: dict[type, dict[str, Any]] = {
+    CachedPairs: {"path": "features"},
+    RecipeFile: {"path": "set.json"},
+    Split: {"name": "held out", "source": SynthPairs()},
+}
+
+
+def made(kind: type) -> Any:
+    """An instance with every field that has no default filled in."""
+    given = REQUIRED.get(kind, {})
+    for f in dataclasses.fields(kind):
+        bare = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+        if bare and f.name not in given:
+            given = {**given, f.name: "x"}
+    return kind(**given)
+
+
+def variants(kind: Any) -> Iterator[Any]:
+    """Instances of a dataclass, a union or a tuple of them that hold every class they can."""
+    if dataclasses.is_dataclass(kind):
+        base = made(kind)
+        yield base
+        for name, part in typing.get_type_hints(kind).items():
+            if name in {f.name for f in dataclasses.fields(kind)}:
+                yield from (dataclasses.replace(base, **{name: x}) for x in variants(part))
+        return
+    members = typing.get_args(kind)
+    if typing.get_origin(kind) is tuple:
+        yield from ((x,) for x in variants(members[0]) if len(members) == 2 and ... in members)
+    elif any(dataclasses.is_dataclass(member) for member in members):
+        for member in members:
+            yield from variants(member)
+
+
+def classes_in(value: Any) -> set[type]:
+    if isinstance(value, tuple):
+        return {kind for x in value for kind in classes_in(x)}
+    if not dataclasses.is_dataclass(value):
+        return set()
+    parts = [getattr(value, f.name) for f in dataclasses.fields(value)]
+    return {type(value)} | {kind for part in parts for kind in classes_in(part)}
+
+
+def test_an_experiment_with_any_variant_of_any_part_reads_back_equal():
+    experiments = list(variants(Experiment))
+    for experiment in experiments:
+        assert from_json(to_json(experiment)) == experiment
+    seen = {kind for experiment in experiments for kind in classes_in(experiment)}
+    assert {Adc, Tagger, CachedPairs, RecipeFile, Table, StartFrom} <= seen
+    assert len(experiments) > 50
+
+
+def test_json_names_the_class_of_a_variant():
+    stored = json.loads(to_json(Experiment(data=Data(train=CachedPairs("there")))))
+    assert stored["data"]["train"] == {"path": "there", "type": "CachedPairs"}
+    assert stored["model"]["encoder"]["type"] == "StridedByolA"
+
+
+def test_fields_that_json_lacks_take_their_defaults():
+    assert from_json("{}") == Experiment()
+
+
+STORED = json.loads(to_json(Experiment(data=Data(test=(Split("one", SynthPairs()),)))))
+ABSENT = object()
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("train.stepps", 5, "experiment.train has no field 'stepps'; did you mean 'steps'?"),
+        ("model.sdd.wieght", 1, "experiment.model.sdd has no field 'wieght'; did you mean 'weight"),
+        ("data.test.0.source.sizes", 1, "experiment.data.test[0].source has no field 'sizes'"),
+        ("wholly_other", 1, "experiment has no field 'wholly_other'"),
+        ("train.steps", "many", "experiment.train.steps: "),
+        ("model.sdd.stage", "never", "experiment.model.sdd.stage: never not in"),
+        ("model.type", "Addc", "experiment.model has no type 'Addc'"),
+        ("data.test.0.source.type", "Pears", "experiment.data.test[0].source has no type 'Pears'"),
+        ("data.test.0.source.type", ABSENT, 'experiment.data.test[0].source has no "type"'),
+        ("data.test.0.name", ABSENT, "experiment.data.test[0].name is missing"),
+        ("start", [{"subtrees": [["a"]]}], "experiment.start[0].subtrees[0]: "),
+        ("data.loader.threads", 0, "experiment.data.loader: LoaderConfig.threads is 0"),
+        ("data.encode.rate", 8000, "data.encode.rate (8000 Hz) differ"),
+    ],
+)
+def test_a_stored_field_that_does_not_fit_is_named(path: str, value: Any, message: str):
+    stored = json.loads(json.dumps(STORED))
+    at, names = stored, [int(name) if name.isdigit() else name for name in path.split(".")]
+    for name in names[:-1]:
+        at = at[name]
+    at[names[-1]] = value
+    if value is ABSENT:
+        del at[names[-1]]
+    with pytest.raises(ConfigError) as caught:
+        from_json(json.dumps(stored))
+    assert message in str(caught.value)
+
+
+def test_every_fault_is_told_at_once():
+    with pytest.raises(ConfigError, match=r"train has no field 'a'.*; .*evaluation has no field"):
+        from_json('{"train": {"a": 1}, "evaluation": {"b": 1}}')
+
+
+@pytest.mark.parametrize("text", ["3", "[]"])
+def test_json_that_is_no_object_is_refused(text: str):
+    with pytest.raises(ConfigError, match="a JSON object is expected"):
+        from_json(text)
+
+
+def test_an_encoder_at_another_rate_than_the_audio_is_refused():
+    with pytest.raises(ConfigError, match=r"\(16000 Hz\) and data.encode.rate \(32000 Hz\) differ"):
+        Experiment(data=Data(encode=EncodeConfig(rate=32_000)))
+
+
+def test_a_split_that_is_not_there_is_answered_with_those_that_are():
+    experiment = Experiment(data=Data(test=(Split("far", SynthPairs(seed=9)),)))
+    assert experiment.split("far") == SynthPairs(seed=9)
+    assert experiment.split("validation") == experiment.data.validation
+    with pytest.raises(ConfigError, match="'near' is not one of validation, far"):
+        experiment.split("near")
+
+
+# --- files ------------------------------------------------------------------------------------
+
+WHOLE = "from adiff_jax.experiment import Experiment\n\ndef get_config():\n    return {}\n"
+
+
+def write(path: Path, body: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(WHOLE.format(body))
+    return path
+
+
+def test_relative_imports_mean_the_files_beside_and_above(tmp_path: Path):
+    write(tmp_path / "configs" / "base.py", "Experiment(name='base')")
+    path = write(
+        tmp_path / "configs" / "ablations" / "cell.py", "replace(beside(), name=base().name)"
+    )
+    path.write_text(
+        "from dataclasses import replace\nfrom ..base import get_config as base\n"
+        f"from .beside import get_config as beside\n{path.read_text()}"
+    )
+    write(tmp_path / "configs" / "ablations" / "beside.py", "Experiment(label_smoothing=0.5)")
+    assert load_experiment(path) == Experiment(name="base", label_smoothing=0.5)
+
+
+def test_files_of_one_name_in_two_folders_are_two_experiments(tmp_path: Path):
+    names = ("one", "two")
+    paths = [write(tmp_path / n / "configs" / "x.py", f"Experiment(name='{n}')") for n in names]
+    assert [load_experiment(str(path)).name for path in paths] == ["one", "two"]
+
+
+def test_a_folder_with_a_dot_in_its_name_serves(tmp_path: Path):
+    write(tmp_path / "v1.2" / "base.py", "Experiment(name='dotted')")
+    path = write(tmp_path / "v1.2" / "x.py", "base()")
+    path.write_text(f"from .base import get_config as base\n{path.read_text()}")
+    assert load_experiment(path).name == "dotted"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("absent.py", None, "absent.py does not exist"),
+        ("notes.txt", "x", "is not Python"),
+        ("empty.py", "", "empty.py defines no get_config"),
+        ("other.py", "def get_config():\n    return 3\n", "other.py returned int"),
+    ],
+)
+def test_a_file_that_is_no_config_is_named(tmp_path: Path, name: str, text: str, message: str):
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_experiment(tmp_path / name)
+    assert message in str(caught.value)
