@@ -15,7 +15,6 @@ from etils import epath
 from adiff_jax import run
 from adiff_jax.answer import sentences, truths_of
 from adiff_jax.cache import cached
-from adiff_jax.data.synth.captions import read_edits
 from adiff_jax.evaluate.captions import CaptionConfig
 from adiff_jax.evaluate.difference import compare
 from adiff_jax.evaluate.intervals import Interval, TooFewRecordings
@@ -24,6 +23,7 @@ from adiff_jax.evaluate.scoring import ScoreConfig, Scored, measure
 from adiff_jax.experiment import ConfigError, Experiment, Split, load_attribute
 from adiff_jax.models.adc import Adc
 from adiff_jax.parts import open_data
+from adiff_jax.validate import edit_reader
 
 METRICS = (
     "structured.operation.accuracy",
@@ -101,7 +101,7 @@ def collect(grid: Grid, workdir: epath.PathLike) -> str:
     for cell, seed in grid.runs():
         file = _directory(workdir, cell, seed) / "predictions" / f"{grid.split}.jsonl"
         if file.exists():
-            found = measure(read_predictions(file), truths, _CONFIG, read_edits=read_edits)
+            found = measure(read_predictions(file), truths, _CONFIG, read_edits=edit_reader(truths))
             scored.setdefault(cell.name, []).append(found)
     names = [name.removeprefix("structured.") for name in METRICS]
     rows = [

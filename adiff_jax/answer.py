@@ -14,8 +14,9 @@ import numpy as np
 from etils import epath
 
 from adiff_jax.arrays import Batch
+from adiff_jax.attention_span import attention_on_edits
 from adiff_jax.data.schema import Arrays, Source, Truth
-from adiff_jax.data.synth.captions import read_edits
+from adiff_jax.data.synth.made import EditedPairs
 from adiff_jax.decode.generate import parse_strategy
 from adiff_jax.evaluate import baselines, structured
 from adiff_jax.evaluate.captions import CaptionConfig, Metric
@@ -31,7 +32,7 @@ from adiff_jax.parallel.mesh import local_rows
 from adiff_jax.parts import Parts, open_data
 from adiff_jax.protocol import Variables
 from adiff_jax.run import Trained
-from adiff_jax.validate import tag
+from adiff_jax.validate import edit_reader, tag
 
 RETRIEVAL_EXAMPLES = 1024
 """Training pairs that the nearest-caption baseline chooses from."""
@@ -67,9 +68,13 @@ def answer(trained: Trained, split: str, config: Answering) -> dict[str, Any]:
             "decode": decode,
         }
         if "structured" in metrics:
-            swapped = structured.swap_consistency(_texts(predictions), _texts(backward), read_edits)
-            consistency = float(swapped.values.sum() / swapped.counts.sum())
+            reader = edit_reader(truths_of(source))
+            both = structured.swap_consistency(_texts(predictions), _texts(backward), reader)
+            consistency = float(both.values.sum() / both.counts.sum())
             metrics["structured"]["swap"] = {"consistent": consistency}
+        if isinstance(source, EditedPairs):
+            looked = attention_on_edits(parts, trained.variables, parts.rows(source), source.scenes)
+            metrics["attention"] = {"edited_span": looked}
     metrics |= {"split": split, "checkpoint": trained.step}
     if jax.process_index() == 0:
         trained.directory.predictions.mkdir(parents=True, exist_ok=True)
@@ -121,12 +126,13 @@ def _score(
     config: Answering,
     others: dict[str, Sequence[Prediction]],
 ) -> dict[str, Any]:
+    truths = truths_of(source)
     try:
         return score(
             predictions,
-            truths_of(source),
+            truths,
             ScoreConfig(captions=CaptionConfig(require=config.require)),
-            read_edits=read_edits,
+            read_edits=edit_reader(truths),
             baselines=others,
         )
     except RuntimeError as error:  # a metric that cannot run

@@ -122,6 +122,12 @@ class Explainer:
             return clip.astype(np.float32)
         return read_audio(fspath(clip), self.rate)
 
+    def heard(self, clip: Clip) -> np.ndarray:
+        """The part of a clip that the model hears: all of it, or its middle when it is too long."""
+        wave, limit = self.wave(clip), self.experiment.data.encode.samples
+        start = max(0, (len(wave) - limit) // 2)
+        return wave[start : start + limit]
+
     def batch(self, first: Clip, second: Clip) -> tuple[Batch, tuple[str, ...]]:
         """One pair as a batch of one, and notes on clips that were cropped."""
         waves = (self.wave(first), self.wave(second))

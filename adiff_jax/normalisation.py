@@ -7,6 +7,7 @@ Encoders normalise their input by two scalars that stand in the experiment (`mod
 import math
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
@@ -28,8 +29,9 @@ def log_mel_statistics(experiment: Experiment, examples: int = 128) -> tuple[flo
         for clip in ("1", "2"):
             if f"audio_{clip}" not in row:
                 continue
-            frames = int(frame_lengths(frontend, row[f"length_{clip}"]))
-            values = np.asarray(features(row[f"audio_{clip}"][None])[0, :frames], np.float64)
+            audio, length = np.asarray(row[f"audio_{clip}"]), jnp.asarray(row[f"length_{clip}"])
+            frames = int(frame_lengths(frontend, length[None])[0])
+            values = np.asarray(features(audio[None])[0, :frames], np.float64)
             count += values.size
             total += values.sum()
             squares += (values**2).sum()

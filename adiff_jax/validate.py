@@ -4,7 +4,7 @@ Scores are flat names for the log and for choosing the best checkpoint: `validat
 `validation/program.exact`, `validation/operation.accuracy`, `validation/mAP`, ...
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,12 +12,13 @@ import jax
 import numpy as np
 
 from adiff_jax.arrays import Batch, Term
-from adiff_jax.data.schema import Arrays, Source
+from adiff_jax.data.schema import Arrays, Source, Truth
 from adiff_jax.data.synth.captions import read_edits
 from adiff_jax.decode.sampling import Greedy
 from adiff_jax.evaluate import structured
 from adiff_jax.evaluate.evaluator import evaluate
 from adiff_jax.evaluate.gather import gather_objects
+from adiff_jax.evaluate.structured import ReadEdits
 from adiff_jax.evaluate.tagging import tagging_scores
 from adiff_jax.models.tagger import TaggerModel
 from adiff_jax.objectives import Captioning, Tagging, disentanglement_controls
@@ -64,12 +65,19 @@ def _captioning(parts: Parts, source: Source, variables: Variables) -> Scores:
     by_id = {truth.id: truth for truth in truths}
     known = [p for p in predictions if by_id[p.id].edits is not None]
     answers = structured.read_answers(
-        [p.text for p in known], [by_id[p.id].edits or () for p in known], read_edits
+        [p.text for p in known], [by_id[p.id].edits or () for p in known], edit_reader(truths)
     )
     for name, (values, counts) in structured.measures(answers).items():
         if counts.sum():
             scores[name] = float(values.sum() / counts.sum())
     return scores
+
+
+def edit_reader(truths: Sequence[Truth]) -> ReadEdits:
+    """The reader of sentences that also knows the labels of these examples."""
+    edits = [edit for truth in truths for edit in truth.edits or ()]
+    labels = {label for edit in edits for label in (edit.event, edit.replacement) if label}
+    return partial(read_edits, extra_labels=tuple(sorted(labels)))
 
 
 @partial(jax.jit, static_argnames="objective")

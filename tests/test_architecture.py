@@ -233,7 +233,7 @@ def test_files_are_small_named_finished_and_described() -> None:
         ("torch", {"bench", "convert"}),
         ("tensorflow", {"data/builders"}),
         ("apache_beam", {"data/builders"}),
-        ("tyro", {"cli"}),
+        ("tyro", {"verbs"}),
         ("cattrs", {"experiment"}),
     ],
 )

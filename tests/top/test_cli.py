@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 import pytest
 
-from adiff_jax import cli, run
+from adiff_jax import cli, run, verbs
 from adiff_jax.audio.io import write_audio
 from adiff_jax.data.schema import Source
 from adiff_jax.evaluate.captions import Metric
@@ -223,7 +223,7 @@ def test_an_interrupt_ends_quietly(monkeypatch: pytest.MonkeyPatch, config: Path
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_train", interrupted)
+    monkeypatch.setattr(verbs, "train", interrupted)
     with pytest.raises(SystemExit) as caught:
         cli.main(["train", str(config)])
     assert caught.value.code == 130
@@ -233,7 +233,7 @@ def test_a_fault_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch, config: 
     def broken(*_: Any) -> None:
         raise AttributeError("a bug")
 
-    monkeypatch.setattr(cli, "_train", broken)
+    monkeypatch.setattr(verbs, "train", broken)
     with pytest.raises(AttributeError):
         cli.main(["train", str(config)])
 
@@ -346,7 +346,7 @@ Spoil = Callable[[str], str]
 @pytest.mark.parametrize(
     ("spoil", "arguments", "message"),
     [
-        (lambda text: text, ["--split", "far"], "--split 'far' is not one of train, validation, "),
+        (lambda text: text, ["--split", "far"], "split 'far' is not one of "),
         (
             lambda text: (
                 text.replace(

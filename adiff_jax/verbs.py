@@ -1,0 +1,179 @@
+"""What each verb of the command line does: calls one function of a room, and prints.
+
+Everything is imported where it is needed, so that `adiff --help` answers at once.
+"""
+
+import argparse
+import dataclasses
+import json
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from adiff_jax.data.schema import Source
+
+
+def demo(options: argparse.Namespace, rest: list[str]) -> None:
+    """Train, evaluate and explain on procedural audio."""
+    from adiff_jax.demo import demo
+    from adiff_jax.evaluate.table import markdown_table
+
+    metrics = demo(options.workdir)
+    print(markdown_table({"demo": metrics}))
+    print(f"scores: {options.workdir}/metrics.json")
+    print(f"try: adiff explain {options.workdir} before.wav after.wav --plot pair.png")
+
+
+def train(options: argparse.Namespace, rest: list[str]) -> None:
+    """Train an experiment, its fields overridden by `rest`."""
+    if options.config is None:
+        print(
+            "usage: adiff train CONFIG [--workdir DIR] [--FIELD VALUE ...]\n\n"
+            "Train an experiment; a run that was interrupted goes on where it stopped.\n"
+            "`adiff train CONFIG --help` lists every field of CONFIG and its value, for example\n"
+            "`adiff train configs/adc_esc10.py --model.sdd.weight 2 --train.seed 1`."
+        )
+        sys.exit(0 if options.show_help else 2)
+    import tyro
+
+    from adiff_jax import run
+    from adiff_jax.experiment import load_experiment
+    from adiff_jax.train.compilation import enable_compile_cache
+
+    default = load_experiment(options.config)
+    experiment = tyro.cli(
+        type(default),
+        prog=f"adiff train {options.config}",
+        description="Every field can be overridden.",
+        default=default,
+        args=[*rest, *(["--help"] if options.show_help else [])],
+        config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff),
+    )
+    enable_compile_cache()
+    directory = run.train(experiment, options.workdir or f"runs/{experiment.name}")
+    print(f"trained: {directory.path}\nnext: adiff evaluate {directory.path}")
+
+
+def evaluate(options: argparse.Namespace, rest: list[str]) -> None:
+    """Score a run, or a file of answers, and print the table."""
+    from adiff_jax.answer import Answering, answer, score_file
+    from adiff_jax.evaluate.table import markdown_table
+    from adiff_jax.run import load_trained
+
+    trained = load_trained(options.run_directory)
+    names = [split.name for split in trained.parts.experiment.data.test] or ["validation"]
+    config = Answering(options.decode, tuple(options.require))
+    for split in [options.split] if options.split else names:
+        if options.predictions:
+            metrics = score_file(trained, split, options.predictions, config)
+            name = options.predictions
+        else:
+            metrics = answer(trained, split, config)
+            name = trained.parts.experiment.name
+        if "tagging" in metrics:
+            print(json.dumps(metrics["tagging"], indent=2))
+        else:
+            print(f"{split}, {metrics.get('decode', 'given answers')}")
+            print(markdown_table({name: metrics}))
+
+
+def explain(options: argparse.Namespace, rest: list[str]) -> None:
+    """Say how two files differ; a picture of them if wanted."""
+    from adiff_jax.api import load
+    from adiff_jax.plots import plot_pair
+
+    explainer = load(options.run_directory)
+    said = explainer(options.first, options.second, decode=options.decode, n_best=options.n_best)
+    for note in said.notes:
+        print(f"note: {note}", file=sys.stderr)
+    for text, score in said.n_best:
+        print(f"{text}\t(log-probability {score:.2f})")
+    print(f"{said.seconds:.2f} s", file=sys.stderr)
+    if options.plot:
+        plot_pair(
+            options.plot,
+            explainer.heard(options.first),
+            explainer.heard(options.second),
+            explainer.rate,
+            explainer.attention(options.first, options.second),
+            said.text,
+            explainer.frame_seconds,
+        )
+        print(f"picture: {options.plot}", file=sys.stderr)
+
+
+def ablate(options: argparse.Namespace, rest: list[str]) -> None:
+    """Run cells of a grid and print its table."""
+    from adiff_jax.ablate import collect, load_grid, run_cells
+
+    grid = load_grid(options.grid)
+    workdir = options.workdir or f"runs/{grid.name}"
+    if not options.collect:
+        run_cells(grid, workdir, options.cell)
+    print(collect(grid, workdir))
+
+
+def data(options: argparse.Namespace, rest: list[str]) -> None:
+    """Write, build, check or measure data."""
+    match options.action:
+        case "verify":
+            from adiff_jax.data.verify import verify
+
+            report = verify(options.paths)
+            print(report)
+            sys.exit(0 if report.clean else 1)
+        case "statistics":
+            from adiff_jax.experiment import load_experiment
+            from adiff_jax.normalisation import log_mel_statistics
+
+            mean, deviation = log_mel_statistics(load_experiment(options.config))
+            print(f"--model.encoder.mean {mean:.2f} --model.encoder.std {deviation:.2f}")
+        case "audiodiffcaps":
+            from adiff_jax.data.builders.audiodiffcaps import AudioDiffCaps, build_audiodiffcaps
+
+            tables = options.train, options.validation, options.test
+            build_audiodiffcaps(AudioDiffCaps(options.audio, *tables), options.out)
+            print(f"wrote tables to {options.out}")
+        case "synth":
+            from tqdm import tqdm
+
+            from adiff_jax.data.export import write_pairs
+
+            source = _source(options)
+            write_pairs(source, options.out, options.format, tqdm)
+            print(f"wrote {len(source)} examples to {options.out}")
+        case "build":
+            from adiff_jax.data.builders.tables import build_tables
+
+            source = _source(options)
+            build_tables({options.split: source}, options.out)
+            print(f"wrote {len(source)} examples to {options.out}")
+
+
+def _source(options: argparse.Namespace) -> "Source":
+    """The source of a split of a config file, shortened if wanted."""
+    from adiff_jax.experiment import load_experiment
+    from adiff_jax.parts import open_data
+
+    experiment = load_experiment(options.config)
+    config = experiment.data.train if options.split == "train" else experiment.split(options.split)
+    if options.size is not None:
+        if not hasattr(config, "size"):
+            raise ValueError(f"--size: {type(config).__name__} has a size of its own")
+        config = dataclasses.replace(config, size=options.size)
+    return open_data(config)
+
+
+def bench(options: argparse.Namespace, rest: list[str]) -> None:
+    """Time the parts."""
+    from adiff_jax import bench
+
+    print(bench.run(tuple(options.subjects) or None, options.out))
+
+
+def metrics(options: argparse.Namespace, rest: list[str]) -> None:
+    """Install what the caption metrics need."""
+    from adiff_jax.evaluate.spice import install
+
+    for path in install(options.from_directory):
+        print(path)

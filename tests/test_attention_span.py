@@ -1,0 +1,53 @@
+"""Attention on the edited span: the ratio, and which spans a program edits."""
+
+import numpy as np
+import pytest
+
+from adiff_jax.attention_span import edited_spans, span_ratio
+from adiff_jax.data.schema import Edit
+from adiff_jax.data.synth.edits import PairScenes
+from adiff_jax.data.synth.scenes import Event, Scene
+
+
+def scene(*events: Event) -> Scene:
+    return Scene(10.0, -35.0, (), tuple(events))
+
+
+def event(label: str, onset: float) -> Event:
+    return Event(label, f"{label}.wav", onset, 3.0, 6.0, 0.0)
+
+
+def test_uniform_attention_has_ratio_one_under_either_mask() -> None:
+    full = np.full((8, 8), 1 / 8)
+    crossed = np.kron(1 - np.eye(2), np.full((4, 4), 1 / 4))
+    for weights in (full, crossed):
+        for clip in (0, 1):
+            assert span_ratio(weights, clip, slice(1, 3), 4) == pytest.approx(1.0)
+
+
+def test_only_attention_from_the_other_clip_counts() -> None:
+    weights = np.zeros((8, 8))
+    weights[4:, 1] = 1.0  # the second clip looks at frame 1 of the first
+    weights[:4, 3] = 5.0  # the first at its own frame 3
+    assert span_ratio(weights, 0, slice(1, 2), 4) == pytest.approx(4.0)
+    assert span_ratio(weights, 0, slice(3, 4), 4) == 0.0
+
+
+def test_the_spans_of_a_replacement_are_one_in_each_clip() -> None:
+    pair = PairScenes(
+        scene(event("dog_bark", 1.0), event("rooster", 5.0)),
+        scene(event("baby_cry", 2.0), event("rooster", 5.0)),
+        (Edit("replace", "dog_bark", "baby_cry"),),
+    )
+    assert list(edited_spans(pair)) == [(0, 1.0, 4.0), (1, 2.0, 5.0)]
+
+
+@pytest.mark.parametrize(
+    ("operation", "clips"),
+    [("add", [1]), ("remove", [0]), ("louder", [0, 1]), ("background_louder", []), ("none", [])],
+)
+def test_the_clips_that_an_operation_is_looked_for_in(operation: str, clips: list[int]) -> None:
+    both = scene(event("dog_bark", 1.0))
+    label = "" if operation == "none" else "dog_bark"
+    pair = PairScenes(both, both, (Edit(operation, label),))
+    assert [clip for clip, _, _ in edited_spans(pair)] == clips
