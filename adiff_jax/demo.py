@@ -33,19 +33,19 @@ from adiff_jax.parts import open_data
 from adiff_jax.train.loop import TrainConfig
 from adiff_jax.train.optim import Optimizer, WarmupCosine
 
-SECONDS = 6.0
+SECONDS = 5.0
 RECIPE = Recipe(duration=SECONDS, event_seconds=(2.0, 3.0), snr_db=(5.0, 15.0), balance=True)
 
 
 def get_config() -> Experiment:
-    """A small ADC with full attention and difference features on six-second procedural scenes."""
+    """A small ADC with full attention and difference features on five-second procedural scenes."""
     train = SynthPairs(Procedural("train"), RECIPE, size=100_000)
     heldout = SynthPairs(Procedural("heldout"), RECIPE, split="heldout", size=400, seed=1)
     return Experiment(
         name="demo",
         model=Adc(
             encoder=StridedByolA(
-                frontend=LogMel(hop=320), filters=(16, 32, 64), channels=2, mean=-7.4, std=5.0
+                frontend=LogMel(hop=320), filters=(16, 32, 64), channels=2, mean=-4.8, std=2.1
             ),
             comparison=DifferenceEncoder(mask="none", width=128, hidden=256),
             sdd=Disentanglement(stage="off"),
@@ -63,10 +63,10 @@ def get_config() -> Experiment:
             loader=LoaderConfig(workers=1),
         ),
         train=TrainConfig(
-            steps=400,
+            steps=480,
             global_batch=32,
-            eval_every=200,
-            save_every=200,
+            eval_every=240,
+            save_every=240,
             best_metric="validation/program.exact",
             optimizer=Optimizer(
                 learning_rate=2e-3, schedule=WarmupCosine(warmup=50), clip_norm=2.0
