@@ -24,4 +24,3 @@ def test_mean_and_deviation_are_those_of_all_bins_of_both_clips() -> None:
 
     assert mean == pytest.approx(values.mean(), abs=1e-4)
     assert deviation == pytest.approx(values.std(), abs=1e-4)
-    assert np.isclose(experiment.model.encoder.mean, mean, atol=2.0)
