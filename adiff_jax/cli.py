@@ -50,6 +50,7 @@ def _expected_errors() -> tuple[type[Exception], ...]:
         ValueError,  # ConfigError among them
         FileNotFoundError,
         FileExistsError,
+        ConnectionError,
     )
 
 

@@ -7,6 +7,7 @@ import argparse
 import dataclasses
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -175,5 +176,6 @@ def metrics(options: argparse.Namespace, rest: list[str]) -> None:
     """Install what the caption metrics need."""
     from adiff_jax.evaluate.spice import install
 
-    for path in install(options.from_directory):
-        print(path)
+    folder = options.from_directory
+    for jar, digest in install(None if folder is None else Path(folder)).items():
+        print(f"{jar}  sha256 {digest}")

@@ -15,7 +15,8 @@ import numpy as np
 from etils import epath
 from numpy.lib.format import open_memmap
 
-from adiff_jax.data.schema import Arrays, Edit, Example, Source, Truth
+from adiff_jax.data.builders.table_source import edits_from_json, edits_to_json
+from adiff_jax.data.schema import Arrays, Example, Source, Truth
 
 ABOUT = "about.json"
 
@@ -120,15 +121,10 @@ def write_features(
 
 
 def _line(truth: Truth, scene: int) -> dict[str, Any]:
-    edits = (
-        None
-        if truth.edits is None
-        else [[e.operation, e.event, e.replacement] for e in truth.edits]
-    )
     return {
         "id": truth.id,
         "captions": truth.references,
-        "edits": edits,
+        "edits": edits_to_json(truth.edits),
         "recordings": truth.recordings,
         "prompt": truth.prompt,
         "tier": truth.tier,
@@ -142,7 +138,7 @@ def _example(row: Mapping[str, Any]) -> Example:
         waves=(),
         rate=0,
         captions=tuple(row["captions"]),
-        edits=None if row["edits"] is None else tuple(Edit(*edit) for edit in row["edits"]),
+        edits=edits_from_json(row["edits"]),
         recordings=tuple(row["recordings"]),
         prompt=row["prompt"],
         tier=row["tier"],

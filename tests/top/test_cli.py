@@ -371,3 +371,24 @@ def test_a_split_or_size_that_does_not_fit_is_one_sentence(
     config.write_text(spoil(config.read_text()))
     said = fails(capsys, "data", "build", config, "--out", "x", *arguments)
     assert said.startswith(f"adiff data: {message}")
+
+
+def test_a_folder_without_the_jars_and_a_missing_table_are_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("ADIFF_CACHE", str(tmp_path / "cache"))
+    said = fails(capsys, "metrics", "install", "--from", tmp_path)
+    assert said.startswith(f"adiff metrics: {tmp_path}")
+    assert "does not exist; the folder must hold" in said
+    owned = ["--audio", tmp_path, "--train", tmp_path / "no.csv", "--out", tmp_path / "tables"]
+    said = fails(capsys, "data", "audiodiffcaps", *owned)
+    assert said == f"adiff data: {tmp_path / 'no.csv'}: no such CSV file; check the path"
+
+
+def test_statistics_are_printed_as_the_fields_to_set(
+    config: Path, capsys: pytest.CaptureFixture[str]
+):
+    cli.main(["data", "statistics", str(config)])
+    printed = capsys.readouterr().out.split()
+    assert printed[0] == "--model.encoder.mean" and float(printed[1]) < 0
+    assert printed[2] == "--model.encoder.std" and float(printed[3]) > 0
