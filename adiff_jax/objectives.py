@@ -42,8 +42,8 @@ class Captioning:
 
     @property
     def couples_examples(self) -> bool:
-        trains_batch_norm = not self.model.freeze_encoder
-        return trains_batch_norm or self.model.sdd.stage != "off"
+        frozen = self.model.freeze_encoder or self.model.encoder.freeze_batch_norm
+        return not frozen or self.model.sdd.stage != "off"
 
     @property
     def streams(self) -> tuple[str, ...]:
@@ -88,7 +88,7 @@ class Tagging:
 
     @property
     def couples_examples(self) -> bool:
-        return True  # batch norm
+        return not self.model.encoder.freeze_batch_norm
 
     @property
     def streams(self) -> tuple[str, ...]:

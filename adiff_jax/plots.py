@@ -3,15 +3,16 @@
 Frames of attention [s s] cover both clips one after the other, half each; padding is cut off.
 """
 
+import io
 import json
 import math
 import textwrap
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 import numpy as np
+from etils import epath
 from jaxtyping import Float
 
 from adiff_jax.audio.dsp import mel_filters
@@ -28,7 +29,7 @@ DOTS_PER_INCH = 130
 
 
 def plot_pair(
-    path_png: str | Path,
+    path_png: epath.PathLike,
     wave_1: Float[np.ndarray, " n"],
     wave_2: Float[np.ndarray, " m"],
     rate: int,
@@ -89,7 +90,7 @@ def plot_pair(
     _save(figure, path_png)
 
 
-def plot_curves(path_png: str | Path, metrics_jsonl: str | Path) -> None:
+def plot_curves(path_png: epath.PathLike, metrics_jsonl: epath.PathLike) -> None:
     """Losses and scores of a run over its steps, training and validation together.
 
     Raises ValueError when the file holds no measurement.
@@ -135,9 +136,12 @@ def _figure(width: float, height: float) -> "Figure":
     return figure
 
 
-def _save(figure: "Figure", path: str | Path) -> None:
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, format="png")
+def _save(figure: "Figure", path: epath.PathLike) -> None:
+    image = io.BytesIO()  # matplotlib itself writes to local files only
+    figure.savefig(image, format="png")
+    file = epath.Path(path)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(image.getvalue())
 
 
 def _spectrograms(axes: Sequence["Axes"], waves: Sequence[np.ndarray], rate: int) -> "AxesImage":
@@ -200,10 +204,10 @@ def _between_clips(
     return second_to_first, first_to_second
 
 
-def _read_curves(path: str | Path) -> dict[str, dict[str, tuple[list[int], list[float]]]]:
+def _read_curves(path: epath.PathLike) -> dict[str, dict[str, tuple[list[int], list[float]]]]:
     """Curves of a metrics.jsonl by name, then by who measured: "train", or a split's name."""
     curves: dict[str, dict[str, tuple[list[int], list[float]]]] = {}
-    for line in Path(path).read_text().splitlines():
+    for line in epath.Path(path).read_text().splitlines():
         content = json.loads(line)
         kind, step = content.pop("kind"), content.pop("step")
         if kind not in ("train", "evaluation"):

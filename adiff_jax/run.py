@@ -23,6 +23,7 @@ from adiff_jax.experiment import Experiment, StartFrom, from_json, to_json
 from adiff_jax.models.tagger import Tagger
 from adiff_jax.parallel.mesh import MeshConfig, check_divides, make_mesh
 from adiff_jax.parts import Parts, assemble, open_data
+from adiff_jax.plots import plot_curves
 from adiff_jax.protocol import Variables
 from adiff_jax.train.loop import fit
 from adiff_jax.train.state import overlay
@@ -60,6 +61,8 @@ def train(experiment: Experiment, workdir: epath.PathLike) -> RunDirectory:
     run.claim(to_json(experiment), MAY_CHANGE)
     if parts.tokenizer is not None and stored is None and jax.process_index() == 0:
         parts.tokenizer.save(run.path)
+    if parts.classes:
+        run.keep_classes(parts.classes)
     config = experiment.train
     order = RowOrder(len(source), config.seed)
 
@@ -85,6 +88,8 @@ def train(experiment: Experiment, workdir: epath.PathLike) -> RunDirectory:
         overlay=pretrained(experiment.start) if experiment.start else None,
         seconds_per_example=parts.clips * experiment.data.encode.seconds,
     )
+    if jax.process_index() == 0:
+        plot_curves(run.curves, run.metrics_log)
     return run
 
 
@@ -153,13 +158,13 @@ def restore(run: RunDirectory) -> tuple[Experiment, Variables, int]:
 
 
 def load_trained(path: epath.PathLike) -> Trained:
-    """A run directory ready for use on the devices there are; nothing beside it is needed, but by
-    a tagger the recordings that it was trained on, for the names of its classes."""
+    """A run directory ready for use on the devices there are; nothing beside it is needed."""
     run = RunDirectory.at(path)
     experiment, variables, step = restore(run)
     experiment = replace(experiment, mesh=MeshConfig())
+    mesh = make_mesh(experiment.mesh)
     if isinstance(experiment.model, Tagger):
-        parts = assemble(experiment, open_data(experiment.data.train), None)
+        parts = Parts(experiment, mesh, None, run.read_classes())
     else:
-        parts = Parts(experiment, make_mesh(experiment.mesh), load_tokenizer(run.path))
+        parts = Parts(experiment, mesh, load_tokenizer(run.path))
     return Trained(run, parts, jax.tree.map(jnp.asarray, variables), step)

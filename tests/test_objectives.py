@@ -197,7 +197,10 @@ def test_examples_are_coupled_by_batch_norm_or_sdd() -> None:
     assert Captioning(ADC).couples_examples
     assert not Captioning(frozen).couples_examples
     assert Captioning(with_sdd(frozen, stage="early")).couples_examples
+    statistics_kept = replace(ADC.encoder, freeze_batch_norm=True)
+    assert not Captioning(replace(ADC, encoder=statistics_kept)).couples_examples
     assert Tagging(Tagger()).couples_examples
+    assert not Tagging(Tagger(encoder=statistics_kept)).couples_examples
 
 
 def test_labels_are_smoothed_in_training_only() -> None:

@@ -3,8 +3,10 @@
     checkpoints/      one directory a step
     experiment.json   the resolved configuration, written once
     environment.json  versions and devices of the latest start
-    tokenizer.json
+    tokenizer.json    of a captioner
+    classes.json      of a tagger: the names of its outputs, in order
     metrics.jsonl     what training logged, one object a line
+    curves.png        the same, drawn when training ends
     tensorboard/
     predictions/      one JSON object a line, one file a split
     metrics.json      scores of the latest evaluation
@@ -61,9 +63,19 @@ class RunDirectory:
         return self.path / "tokenizer.json"
 
     @property
+    def classes(self) -> epath.Path:
+        """Names of a tagger's outputs, a JSON list."""
+        return self.path / "classes.json"
+
+    @property
     def metrics_log(self) -> epath.Path:
         """What training logged, one JSON object a line."""
         return self.path / "metrics.jsonl"
+
+    @property
+    def curves(self) -> epath.Path:
+        """Picture of the losses and scores over the steps, PNG."""
+        return self.path / "curves.png"
 
     @property
     def tensorboard(self) -> epath.Path:
@@ -108,6 +120,27 @@ class RunDirectory:
             self.path.mkdir(parents=True, exist_ok=True)
             _write(self.experiment, json.dumps(ours, indent=2))
             _write(self.environment, json.dumps(environment(), indent=2))
+
+    def keep_classes(self, names: tuple[str, ...]) -> None:
+        """Store the names of a tagger's outputs. Only process 0 writes.
+
+        Raises RunDirectoryError when others are stored: the recordings have changed since.
+        """
+        if self.classes.exists() and (stored := self.read_classes()) != names:
+            raise RunDirectoryError(
+                f"{self.classes} names {', '.join(stored)}; the training recordings now have "
+                f"{', '.join(names)}. Restore those recordings, or choose another directory"
+            )
+        if jax.process_index() == 0:
+            _write(self.classes, json.dumps(names))
+
+    def read_classes(self) -> tuple[str, ...]:
+        """Names of a tagger's outputs, in order. Raises RunDirectoryError without them."""
+        if not self.classes.exists():
+            raise RunDirectoryError(
+                f"{self.path} is no tagger's run, or a damaged one: it has no classes.json"
+            )
+        return tuple(json.loads(self.classes.read_text()))
 
     def read_experiment(self) -> str:
         """The stored configuration as JSON text. Raises RunDirectoryError without a valid one."""

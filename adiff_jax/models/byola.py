@@ -31,6 +31,7 @@ class ByolA:
     frontend: LogMel = BYOLA
     mean: float = -5.0  # of the log-mel over the training split
     std: float = 4.5
+    freeze_batch_norm: bool = False  # keep the running statistics; for batches below 16
     stride: ClassVar[int] = 8  # frames of log-mel in one output frame
 
     @property
@@ -48,6 +49,7 @@ class ByolA2:
     frontend: LogMel = BYOLA
     mean: float = -5.0
     std: float = 4.5
+    freeze_batch_norm: bool = False
     stride: ClassVar[int] = 4
 
     @property
@@ -66,6 +68,7 @@ class StridedByolA:
     frontend: LogMel = LogMel(hop=320)
     mean: float = -5.0
     std: float = 4.5
+    freeze_batch_norm: bool = False
     stride: ClassVar[int] = 8
 
     @property
@@ -154,7 +157,7 @@ class ByolAEncoder(nn.Module):
 
     def _norm(self, x: jax.Array, lengths: jax.Array, block: int, train: bool) -> jax.Array:
         norm = nn.BatchNorm(
-            use_running_average=not train,
+            use_running_average=not train or self.config.freeze_batch_norm,
             momentum=0.9,  # PyTorch's 0.1
             epsilon=1e-5,
             dtype=self.dtype,

@@ -164,3 +164,16 @@ def test_the_running_mean_moves_by_a_tenth() -> None:
     before = np.asarray(variables["batch_stats"]["norm_1"]["mean"])
     after = updated["batch_stats"]["norm_1"]["mean"]
     np.testing.assert_allclose(after, 0.9 * before + 0.1 * expected, atol=1e-5)
+
+
+@every_encoder
+def test_frozen_batch_norm_keeps_its_statistics_and_trains_as_it_evaluates(config: Encoder) -> None:
+    frozen = replace(config, freeze_batch_norm=True)
+    apply = partial(build_encoder(frozen, jnp.float32).apply, mutable=["batch_stats"])
+    (output, _), updated = quick_jit(apply, static_argnums=3)(
+        fresh(config), jnp.asarray(FEATURES), lengths(FRAMES), True
+    )
+    jax.tree.map(
+        np.testing.assert_array_equal, updated["batch_stats"], fresh(config)["batch_stats"]
+    )
+    np.testing.assert_allclose(output, encoder(config)(FEATURES, lengths(FRAMES))[0], atol=1e-5)

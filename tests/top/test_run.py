@@ -67,6 +67,29 @@ def test_a_checkpoint_without_tokenizer_is_refused_and_the_file_named(adc_copy: 
         run.load_trained(adc_copy)
 
 
+def test_a_tagger_is_loaded_without_its_recordings(
+    tagger_run: Path, monkeypatch: pytest.MonkeyPatch
+):
+    trained_on = parts_room.open_data(tiny_run.tagger().data.train)
+    monkeypatch.setattr(run, "open_data", None)
+    assert run.load_trained(tagger_run).parts.classes == trained_on.classes
+
+
+def test_a_tagger_without_its_classes_is_refused(tagger_run: Path, tmp_path: Path):
+    copy = Path(shutil.copytree(tagger_run, tmp_path / "copied"))
+    (copy / "classes.json").unlink()
+    with pytest.raises(RunDirectoryError, match=r"copied is .* it has no classes\.json"):
+        run.load_trained(copy)
+
+
+def test_a_tagger_does_not_go_on_when_its_classes_have_changed(tagger_run: Path, tmp_path: Path):
+    copy = Path(shutil.copytree(tagger_run, tmp_path / "copied"))
+    names = json.loads((copy / "classes.json").read_text())
+    (copy / "classes.json").write_text(json.dumps(names[::-1]))
+    with pytest.raises(RunDirectoryError, match=r"the training recordings now have"):
+        run.train(stored(copy), copy)
+
+
 def test_a_tokenizer_larger_than_the_model_is_refused(adc_copy: Path):
     file = adc_copy / "experiment.json"
     experiment = json.loads(file.read_text())
@@ -97,6 +120,14 @@ def test_training_a_finished_run_again_changes_nothing(adc_copy: Path):
     run.train(stored(adc_copy), adc_copy)
     assert [file.read_bytes() for file in files] == before
     assert sorted(path.name for path in (adc_copy / "checkpoints").iterdir()) == checkpoints
+
+
+def test_the_curves_are_drawn_when_training_ends(adc_copy: Path):
+    picture = adc_copy / "curves.png"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    picture.unlink()
+    run.train(stored(adc_copy), adc_copy)
+    assert picture.exists()
 
 
 def test_a_run_cut_short_goes_on_to_the_same_weights(tagger_run: Path, tmp_path: Path):
