@@ -6,20 +6,25 @@ run directory, so a grid can be interrupted, continued, and spread over an array
 on the cached features: seeds become cheap, and what differs between cells is what is compared.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import jax
 import numpy as np
 from etils import epath
 
 from adiff_jax import run
 from adiff_jax.answer import sentences, truths_of
+from adiff_jax.attention_span import attention_on_edits
 from adiff_jax.cache import cached
+from adiff_jax.data.schema import Truth
+from adiff_jax.data.synth.made import EditedPairs
 from adiff_jax.evaluate.captions import CaptionConfig
-from adiff_jax.evaluate.difference import compare
+from adiff_jax.evaluate.difference import compare, detectable
 from adiff_jax.evaluate.intervals import Interval, TooFewRecordings
 from adiff_jax.evaluate.predictions import read_predictions, write_predictions
-from adiff_jax.evaluate.scoring import ScoreConfig, Scored, measure
+from adiff_jax.evaluate.scoring import ScoreConfig, Scored, measure, write_metrics
 from adiff_jax.experiment import ConfigError, Experiment, Split, load_attribute
 from adiff_jax.models.adc import Adc
 from adiff_jax.parts import open_data
@@ -82,34 +87,49 @@ def run_cells(grid: Grid, workdir: epath.PathLike, cell: str | None = None) -> N
     for place in share(len(runs), cell):
         chosen, seed = runs[place]
         directory = _directory(workdir, chosen, seed)
-        if (directory / "predictions" / f"{grid.split}.jsonl").exists():
+        answers = directory / "predictions" / f"{grid.split}.jsonl"
+        if answers.exists():
             continue
         print(f"cell {place} of {len(runs)}: {chosen.name}, seed {seed}", flush=True)
         experiment = _seeded(grid, chosen, seed, workdir)
         run.train(experiment, directory)
         trained = run.load_trained(directory)
-        found = sentences(
-            trained, open_data(experiment.split(grid.split)), experiment.evaluation.decode
-        )
-        write_predictions(directory / "predictions" / f"{grid.split}.jsonl", found)
+        source = open_data(experiment.split(grid.split))
+        found = sentences(trained, source, experiment.evaluation.decode)
+        scenes = open_data(chosen.experiment.split(grid.split))  # features remember no scenes
+        if isinstance(scenes, EditedPairs):
+            rows = trained.parts.rows(source)
+            looked = attention_on_edits(trained.parts, trained.variables, rows, scenes.scenes)
+            if jax.process_index() == 0 and looked is not None:
+                write_metrics(_measured(answers), {"attention": {"edited_span": looked}})
+        if jax.process_index() == 0:
+            write_predictions(answers, found)
 
 
 def collect(grid: Grid, workdir: epath.PathLike) -> str:
-    """The Markdown table of the runs that are finished, differences against the first row."""
+    """The Markdown table of the runs that are finished, differences against the first row.
+
+    Below it, what the first two rows say of the grid's power: the difference that all its seeds
+    would find. Known after two seeds of each, before the grid is complete.
+    """
     truths = truths_of(open_data(grid.cells[0].experiment.split(grid.split)))
     scored: dict[str, list[Scored]] = {}
+    looks: dict[str, list[float]] = {}
     for cell, seed in grid.runs():
         file = _directory(workdir, cell, seed) / "predictions" / f"{grid.split}.jsonl"
         if file.exists():
             found = measure(read_predictions(file), truths, _CONFIG, read_edits=edit_reader(truths))
             scored.setdefault(cell.name, []).append(found)
+            if _measured(file).exists():
+                looked = json.loads(_measured(file).read_text())["attention"]["edited_span"]
+                looks.setdefault(cell.name, []).append(looked)
     names = [name.removeprefix("structured.") for name in METRICS]
     rows = [
         f"{grid.name}, split {grid.split}; difference to the first row with its paired interval, "
         "clustered by recording, over seeds",
         "",
-        "| cell | seeds | " + " | ".join(names) + " |",
-        "|---" * (len(names) + 2) + "|",
+        "| cell | seeds | " + " | ".join([*names, *["attention on the edit"] * bool(looks)]) + " |",
+        "|---" * (len(names) + 2 + bool(looks)) + "|",
     ]
     first = scored.get(grid.cells[0].name)
     without_intervals = ""
@@ -126,25 +146,53 @@ def collect(grid: Grid, workdir: epath.PathLike) -> str:
                     f"{text} ({_signed(differences[metric])})"
                     for text, metric in zip(cells, METRICS, strict=True)
                 ]
+        if looks:
+            cells.append(_spread(looks.get(cell.name, []), 2))
         rows.append(f"| {cell.name} | {len(results)}/{grid.seeds} | " + " | ".join(cells) + " |")
     if without_intervals:
         rows += ["", f"no differences: {without_intervals}"]
+    else:
+        rows += _power(grid, scored, truths)
     return "\n".join(rows)
 
 
 _CONFIG = ScoreConfig(captions=CaptionConfig(metrics=()))
 
 
+def _power(grid: Grid, scored: Mapping[str, list[Scored]], truths: Sequence[Truth]) -> list[str]:
+    """One line on the smallest difference that the whole grid finds, once there is a pilot."""
+    pilot = [scored.get(cell.name, []) for cell in grid.cells[:2]]
+    if len(pilot) < 2 or min(map(len, pilot)) < 2:
+        return []
+    found = detectable(pilot[0], pilot[1], truths, _CONFIG, grid.seeds)
+    sizes = ", ".join(f"{m.removeprefix('structured.')} {100 * found[m]:.1f}" for m in METRICS)
+    seeds = " and ".join(str(len(runs)) for runs in pilot)
+    return [
+        "",
+        f"smallest difference that {grid.seeds} seeds a row find (two-sided 5 %, power 80 %; from "
+        f"{seeds} seeds of the first two rows): {sizes}",
+    ]
+
+
 def _mean(results: Sequence[Scored], metric: str) -> str:
-    if not results:
+    measures = [result.measures[metric] for result in results]
+    return _spread([100 * m.values.sum() / m.counts.sum() for m in measures], 1)
+
+
+def _spread(values: Sequence[float], decimals: int) -> str:
+    """Mean over seeds ± their standard deviation."""
+    if not values:
         return "not run"
-    scores = [r.measures[metric].values.sum() / r.measures[metric].counts.sum() for r in results]
-    spread = f" ± {100 * np.std(scores, ddof=1):.1f}" if len(scores) > 1 else ""
-    return f"{100 * np.mean(scores):.1f}{spread}"
+    spread = f" ± {np.std(values, ddof=1):.{decimals}f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.{decimals}f}{spread}"
 
 
 def _signed(interval: Interval) -> str:
     return f"{100 * interval.mean:+.1f}, {100 * interval.low:+.1f} to {100 * interval.high:+.1f}"
+
+
+def _measured(answers: epath.Path) -> epath.Path:
+    return answers.with_suffix(".metrics.json")
 
 
 def _directory(workdir: epath.PathLike, cell: Cell, seed: int) -> epath.Path:

@@ -1,6 +1,7 @@
 """`adiff evaluate`: the answers of a trained run, or of any other system, and their scores.
 
-Writes `predictions/SPLIT.jsonl`, the scores beside it, and `metrics.json`, the latest scores.
+Writes `predictions/SPLIT.jsonl`, the scores beside it, and `metrics.json`, the latest scores. A
+decoding strategy other than the experiment's own has files of its own: `SPLIT.beam_4.jsonl`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -51,18 +52,20 @@ class Answering:
 
 def answer(trained: Trained, split: str, config: Answering) -> dict[str, Any]:
     """Answer a split with a run, write predictions and scores, and return the scores."""
-    parts = trained.parts
+    parts, name = trained.parts, split
     source = open_data(parts.experiment.split(split))
     if isinstance(parts.experiment.model, Tagger):
         scores, labels, _ = tag(parts, source, trained.variables)
         metrics: dict[str, Any] = {"tagging": tagging_scores(scores, labels, parts.classes)}
     else:
         decode = config.decode or parts.experiment.evaluation.decode
+        if decode != parts.experiment.evaluation.decode:
+            name = f"{split}.{decode.replace(':', '_').replace(',', '_')}"
         predictions = sentences(trained, source, decode)
         backward = sentences(trained, source, decode, swap=True)
         if jax.process_index() == 0:
             trained.directory.predictions.mkdir(parents=True, exist_ok=True)
-            write_predictions(trained.directory.predictions / f"{split}.jsonl", predictions)
+            write_predictions(trained.directory.predictions / f"{name}.jsonl", predictions)
         metrics = {
             **_score(source, predictions, config, _baselines(trained, source)),
             "decode": decode,
@@ -74,11 +77,12 @@ def answer(trained: Trained, split: str, config: Answering) -> dict[str, Any]:
             metrics["structured"]["swap"] = {"consistent": consistency}
         if isinstance(source, EditedPairs):
             looked = attention_on_edits(parts, trained.variables, parts.rows(source), source.scenes)
-            metrics["attention"] = {"edited_span": looked}
+            if looked is not None:
+                metrics["attention"] = {"edited_span": looked}
     metrics |= {"split": split, "checkpoint": trained.step}
     if jax.process_index() == 0:
         trained.directory.predictions.mkdir(parents=True, exist_ok=True)
-        write_metrics(trained.directory.predictions / f"{split}.metrics.json", metrics)
+        write_metrics(trained.directory.predictions / f"{name}.metrics.json", metrics)
         write_metrics(trained.directory.metrics, metrics)
     return metrics
 

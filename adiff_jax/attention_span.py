@@ -16,6 +16,7 @@ from adiff_jax.arrays import Batch
 from adiff_jax.data.schema import Arrays, Edit
 from adiff_jax.data.synth.edits import PairScenes
 from adiff_jax.data.synth.scenes import Scene
+from adiff_jax.evaluate.gather import gather_objects
 from adiff_jax.parallel.mesh import local_rows
 from adiff_jax.parts import Parts
 from adiff_jax.protocol import Variables
@@ -26,10 +27,11 @@ def attention_on_edits(
     variables: Variables,
     rows: Iterable[Arrays],
     scenes: Callable[[int], PairScenes],
-) -> float:
-    """Mean ratio (see the module docstring) over all edited events; NaN without any.
+) -> float | None:
+    """Mean ratio (see the module docstring) over the edited events of all processes, if any.
 
     `rows` are loader batches of this process, `scenes(example_id)` what they were rendered from.
+    A collective: every process must call it.
     """
     encoder = parts.experiment.model.encoder
     frame_seconds = encoder.frontend.frame_seconds * encoder.stride
@@ -41,16 +43,19 @@ def attention_on_edits(
         layers = state["intermediates"]["comparison"]
         return layers[f"blocks_{len(layers) - 1}"]["attention"]["weights"][0].mean(axis=1)
 
-    ratios = []
+    found = []
     for arrays in rows:
         weights = local_rows(attend(variables, parts.to_batch(arrays)), parts.mesh)
         for place in np.flatnonzero(arrays["valid"]):
-            pair = scenes(int(arrays["example_id"][place]))
+            example = int(arrays["example_id"][place])
+            pair = scenes(example)
             frames = weights.shape[1] // 2
             for clip, start, end in edited_spans(pair):
                 span = slice(int(start / frame_seconds), int(np.ceil(end / frame_seconds)))
-                ratios.append(span_ratio(weights[place], clip, span, frames))
-    return float(np.mean(ratios)) if ratios else float("nan")
+                ratio = span_ratio(weights[place], clip, span, frames)
+                found.append({"id": example, "ratio": ratio})
+    ratios = [row["ratio"] for row in sorted(gather_objects(found), key=lambda row: row["id"])]
+    return float(np.mean(ratios)) if ratios else None
 
 
 def span_ratio(weights: np.ndarray, clip: int, span: slice, frames: int) -> float:

@@ -8,7 +8,7 @@
     metrics.jsonl     what training logged, one object a line
     curves.png        the same, drawn when training ends
     tensorboard/
-    predictions/      one JSON object a line, one file a split
+    predictions/      one JSON object a line, one file a split and decoding strategy
     metrics.json      scores of the latest evaluation
 
 The path may be local or `gs://`. The configuration is opaque here: any JSON object.

@@ -1,11 +1,16 @@
 """Two systems on the same pairs: how much better one is, and whether that is more than chance."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from adiff_jax.data.schema import Truth
-from adiff_jax.evaluate.intervals import Clusters, Interval, paired_interval
+from adiff_jax.evaluate.intervals import (
+    Clusters,
+    Interval,
+    paired_interval,
+    smallest_detectable_difference,
+)
 from adiff_jax.evaluate.scoring import ScoreConfig, Scored
 
 
@@ -26,24 +31,58 @@ def compare(
         TooFewRecordings: when the data set holds too few separate recordings.
         ValueError: when a list of runs is empty or was scored on another data set.
     """
-    if not first or not second:
-        raise ValueError("each system needs at least one run to compare")
-    ordered = sorted(truths, key=lambda truth: truth.id)
-    clusters = Clusters.of([truth.recordings for truth in ordered])
-    runs = [*first, *second]
-    differences = {}
-    for name, (_, counts) in first[0].measures.items():
-        if any(name not in run.measures for run in runs):
-            continue
-        if any(not np.array_equal(run.measures[name].counts, counts) for run in runs):
-            continue
-        differences[name] = paired_interval(
-            np.stack([run.measures[name].values for run in first]),
-            np.stack([run.measures[name].values for run in second]),
+    clusters = _clusters(truths)
+    return {
+        name: paired_interval(
+            one,
+            other,
             clusters,
             counts,
             level=config.level,
             resamples=config.resamples,
             seed=config.seed,
         )
-    return differences
+        for name, one, other, counts in _shared_measures(first, second)
+    }
+
+
+def detectable(
+    first: Sequence[Scored],
+    second: Sequence[Scored],
+    truths: Sequence[Truth],
+    config: ScoreConfig,
+    seeds: int,
+) -> dict[str, float]:
+    """By dotted name of the score, the difference that `seeds` runs of each system would find.
+
+    `first` and `second` are a pilot, as for `compare`, which see for what is compared and raised;
+    "find" means with a probability of 0.8 at the level of `config`.
+    """
+    clusters = _clusters(truths)
+    return {
+        name: smallest_detectable_difference(
+            one, other, clusters, counts, seeds=seeds, level=config.level
+        )
+        for name, one, other, counts in _shared_measures(first, second)
+    }
+
+
+def _clusters(truths: Sequence[Truth]) -> Clusters:
+    ordered = sorted(truths, key=lambda truth: truth.id)
+    return Clusters.of([truth.recordings for truth in ordered])
+
+
+def _shared_measures(
+    first: Sequence[Scored], second: Sequence[Scored]
+) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
+    """(name, values of the first [seeds n], of the second, counts [n]) of what can be compared."""
+    if not first or not second:
+        raise ValueError("each system needs at least one run to compare")
+    runs = [*first, *second]
+    for name, (_, counts) in first[0].measures.items():
+        if any(name not in run.measures for run in runs):
+            continue
+        if any(not np.array_equal(run.measures[name].counts, counts) for run in runs):
+            continue
+        one, other = (np.stack([run.measures[name].values for run in s]) for s in (first, second))
+        yield name, one, other, counts

@@ -10,6 +10,7 @@ from ..adc_esc10 import get_config as published
 
 
 def get_config() -> Experiment:
-    base = published()  # 20,480 pairs, seen 1.6 times
+    base = published()  # 20,480 pairs, each seen once
     data = replace(base.data, train=replace(base.data.train, size=20_480))
-    return replace(base, data=data, train=replace(base.train, steps=1000, eval_every=500))
+    train = replace(base.train, steps=640, eval_every=320, save_every=320)
+    return replace(base, data=data, train=train)

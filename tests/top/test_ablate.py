@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import jax
 import jax.numpy as jnp
@@ -108,12 +109,23 @@ def test_a_share_runs_its_cells_and_the_table_says_what_has_not_run(begun: tuple
     (second,) = [line for line in table if line.startswith("| second ")]
     assert "| 1/1 |" in first
     assert "not run" not in first
-    assert second == "| second | 0/1 | not run | not run | not run |"
+    assert second == "| second | 0/1 | not run | not run | not run | not run |"
 
 
 def test_a_cell_answers_every_example_of_the_split(begun: tuple[Grid, Path], test_pairs: Source):
     found = read_predictions(begun[1] / "first-0" / "predictions" / "pairs.jsonl")
     assert [row.id for row in found] == [test_pairs.truth(i).id for i in range(len(test_pairs))]
+
+
+def test_a_cell_measures_where_it_looks_and_the_table_shows_it(begun: tuple[Grid, Path]):
+    grid, workdir = begun
+    file = workdir / "first-0" / "predictions" / "pairs.metrics.json"
+    looked = json.loads(file.read_text())["attention"]["edited_span"]
+    assert 0 < looked < 10
+    head, _, first, second = collect(grid, workdir).splitlines()[2:6]
+    assert head.endswith("| attention on the edit |")
+    assert first.endswith(f"| {looked:.2f} |")
+    assert second.endswith("| not run |")
 
 
 def test_cells_train_on_the_cached_features_without_an_encoder(begun: tuple[Grid, Path]):
@@ -131,7 +143,8 @@ def test_a_grid_goes_on_with_what_is_not_finished(
     grid, workdir = begun
     trained = []
     monkeypatch.setattr(run, "train", lambda experiment, to: trained.append((to.name, experiment)))
-    monkeypatch.setattr(run, "load_trained", lambda directory: None)
+    monkeypatch.setattr(run, "load_trained", lambda directory: MagicMock())
+    monkeypatch.setattr(ablate, "attention_on_edits", lambda *_: None)
     monkeypatch.setattr(ablate, "sentences", lambda *_: [Prediction("a", "b")])
     monkeypatch.setattr(ablate, "write_predictions", lambda path, found: None)
     run_cells(grid, workdir)
@@ -172,10 +185,29 @@ def test_the_table_holds_the_mean_of_the_seeds_their_spread_and_the_difference(
     grid = Grid("g", cells, seeds=2, split="pairs")
     for name, right in (("first-0", 3), ("first-1", 6), ("second-0", 9), ("second-1", 12)):
         answers(tmp_path, name, test_pairs, right)
-    first, second = collect(grid, tmp_path).splitlines()[-2:]
+    first, second, _, power = collect(grid, tmp_path).splitlines()[-4:]
     exact = [row.split("|")[5].strip() for row in (first, second)]
     assert exact[0] == "37.5 ± 17.7"
     assert exact[1].startswith("87.5 ± 17.7 (+50.0, ")
+    assert power.startswith("smallest difference that 2 seeds a row find")
+
+
+def test_more_seeds_find_smaller_differences(
+    tmp_path: Path, test_pairs: Source, monkeypatch: pytest.MonkeyPatch
+):
+    apart = heard(test_pairs, [f"recording {place}" for place in range(len(test_pairs))])
+    monkeypatch.setattr(ablate, "truths_of", lambda source: apart)
+    cells = (Cell("first", cell_experiment()), Cell("second", cell_experiment()))
+    for name, right in (("first-0", 3), ("first-1", 6), ("second-0", 6), ("second-1", 9)):
+        answers(tmp_path, name, test_pairs, right)
+
+    def smallest(seeds: int) -> float:
+        table = collect(Grid("g", cells, seeds=seeds, split="pairs"), tmp_path)
+        return float(table.split("program.exact ")[-1])
+
+    # two runs a row vary by 17.7 points: their mean by 17.7 / sqrt(seeds), differences by more
+    assert smallest(2) > 2.8 * 17.7
+    assert smallest(50) < smallest(8) < smallest(2)
 
 
 def test_a_table_over_too_few_recordings_says_so_instead_of_differences(

@@ -67,6 +67,19 @@ def test_answering_twice_writes_the_same_bytes(
     assert files(adc_run) == before
 
 
+def test_another_strategy_does_not_overwrite_the_answers(
+    answered: dict[str, Any], trained: Trained, adc_run: Path, tmp_path: Path
+):
+    before = (adc_run / "predictions" / "pairs.jsonl").read_bytes()
+    other = replace(trained, directory=run.RunDirectory.at(tmp_path))
+    answer.answer(other, "pairs", Answering())
+    answer.answer(other, "pairs", Answering("beam:2"))
+    written = {file.name for file in (tmp_path / "predictions").iterdir()}
+    strategies = ("pairs", "pairs.beam_2")
+    assert written == {f"{name}{end}" for name in strategies for end in (".jsonl", ".metrics.json")}
+    assert (tmp_path / "predictions" / "pairs.jsonl").read_bytes() == before
+
+
 def test_swapping_exchanges_what_belongs_to_a_clip_and_nothing_else():
     arrays = {
         name: np.array([place])

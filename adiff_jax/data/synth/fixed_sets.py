@@ -73,7 +73,10 @@ def read_fixed_set(path: str) -> FixedSet:
     """The set that `write_fixed_set` wrote; ValueError names the file and the field otherwise."""
     file = epath.Path(path)
     if not file.exists():
-        raise ValueError(f"{path}: no such recipe file; those of ESC-10 lie in configs/recipes/")
+        raise ValueError(
+            f"{path}: no such recipe file; those of ESC-10 lie in configs/recipes/, and paths are "
+            "from the directory that the command runs in"
+        )
     try:
         fields: dict[str, Any] = json.loads(file.read_text())
         recipe = fields.pop("recipe", {})
