@@ -57,7 +57,7 @@ def encode_pairs(
 
     @jax.jit
     def encode(audio: jax.Array, lengths: jax.Array) -> tuple[jax.Array, jax.Array]:
-        features = clip_features(config, Augment(), audio, None)
+        features = clip_features(config, Augment(), audio, lengths, None)
         found: Any = module.apply(
             variables,
             as_channels([features], config.channels),

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from adiff_jax.arrays import Waves
+from adiff_jax.arrays import Lengths, Waves
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,14 @@ def spec_augment(
     return jnp.where(time[:, :, None] | mel[:, None, :], 0.0, features)
 
 
-def time_shift(key: jax.Array, most: int, audio: Waves) -> Waves:
-    """Roll every clip by its own number of samples, uniform in {-most .. most}."""
+def time_shift(key: jax.Array, most: int, audio: Waves, lengths: Lengths) -> Waves:
+    """Roll every clip, within its valid samples [b], by its own number of samples, uniform in
+    {-most .. most}; zeros after them."""
     shifts = jax.random.randint(key, (audio.shape[0],), -most, most + 1)
-    return jax.vmap(jnp.roll)(audio, shifts)
+    index = jnp.arange(audio.shape[1])
+
+    def roll(wave: jax.Array, shift: jax.Array, length: jax.Array) -> jax.Array:
+        rolled = wave[(index - shift) % jnp.maximum(length, 1)]
+        return jnp.where(index < length, rolled, 0.0)
+
+    return jax.vmap(roll)(audio, shifts, lengths)

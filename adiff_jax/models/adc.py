@@ -7,6 +7,7 @@ second input channel, and difference tokens, pooled differences appended to the 
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -92,8 +93,9 @@ class AdcModel(nn.Module):
             )
         config = self.config
         key = self.make_rng("augment") if train else None
-        maps_1 = [clip_features(config.encoder, config.augment, batch.audio_1, key)]
-        maps_2 = [clip_features(config.encoder, config.augment, batch.audio_2, key)]
+        features = partial(clip_features, config.encoder, config.augment)
+        maps_1 = [features(batch.audio_1, batch.length_1, key)]
+        maps_2 = [features(batch.audio_2, batch.length_2, key)]
         if config.difference_channel:
             difference = maps_2[0] - maps_1[0]
             maps_1.append(difference)

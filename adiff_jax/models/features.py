@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from adiff_jax.arrays import Waves
+from adiff_jax.arrays import Lengths, Waves
 from adiff_jax.audio.augment import SpecAugment, spec_augment, time_shift
 from adiff_jax.audio.frontends import log_mel
 from adiff_jax.models.build import Encoder
@@ -17,19 +17,20 @@ class Augment:
     """Training augmentation, the same for both clips of a pair; zero widths switch a part off."""
 
     spec: SpecAugment = SpecAugment(time_stripes=2, time_width=32, mel_stripes=2, mel_width=8)
-    shift_seconds: float = 0.0  # largest circular shift either way
+    shift_seconds: float = 0.0  # largest circular shift of a clip either way
 
 
 def clip_features(
-    encoder: Encoder, augment: Augment, audio: Waves, key: jax.Array | None
+    encoder: Encoder, augment: Augment, audio: Waves, lengths: Lengths, key: jax.Array | None
 ) -> Float[Array, "b f m"]:
-    """Normalised log-mel of `audio` [b n]; augmented when a key is given."""
+    """Normalised log-mel of `audio` [b n], `lengths` [b] of it valid; augmented given a key."""
     frontend = encoder.frontend
     if key is None:
         return (log_mel(frontend, audio) - encoder.mean) / encoder.std
     key_shift, key_spec = jax.random.split(key)
     if augment.shift_seconds > 0:
-        audio = time_shift(key_shift, round(augment.shift_seconds * frontend.rate), audio)
+        most = round(augment.shift_seconds * frontend.rate)
+        audio = time_shift(key_shift, most, audio, lengths)
     features = (log_mel(frontend, audio) - encoder.mean) / encoder.std
     return spec_augment(key_spec, augment.spec, features)
 

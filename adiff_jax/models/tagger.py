@@ -43,7 +43,7 @@ class TaggerModel(nn.Module):
         """Clip embedding of `audio_1`: max over time + mean over time."""
         config = self.config.encoder
         key = self.make_rng("augment") if train else None
-        features = clip_features(config, self.config.augment, batch.audio_1, key)
+        features = clip_features(config, self.config.augment, batch.audio_1, batch.length_1, key)
         frames, mask = self.encoder(
             as_channels([features], config.channels),
             frame_lengths(config.frontend, batch.length_1 * batch.valid),

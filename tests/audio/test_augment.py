@@ -13,6 +13,7 @@ CONFIG = SpecAugment(time_stripes=2, time_width=6, mel_stripes=1, mel_width=4)
 ROWS, FRAMES, MELS = 64, 40, 16
 ONES = jnp.ones((ROWS, FRAMES, MELS))
 RAMP = jnp.tile(jnp.arange(1.0, 51.0), (ROWS, 1))
+WHOLE = jnp.full((ROWS,), 50)
 
 
 augmented = jax.jit(spec_augment, static_argnums=1)
@@ -73,7 +74,7 @@ def test_rows_draw_their_own() -> None:
     frames, mels = zeroed(0)
     assert len({row.tobytes() for row in frames}) > ROWS // 2
     assert len({row.tobytes() for row in mels}) > ROWS // 4
-    shifted = np.asarray(time_shift(jax.random.key(0), 20, RAMP))
+    shifted = np.asarray(time_shift(jax.random.key(0), 20, RAMP, WHOLE))
     assert len({row.tobytes() for row in shifted}) > ROWS // 4
 
 
@@ -83,22 +84,41 @@ def test_one_key_masks_and_shifts_both_clips_alike() -> None:
     first = augmented(key, CONFIG, ONES) == 0
     second = augmented(key, CONFIG, other) == 0
     np.testing.assert_array_equal(first, second)
-    np.testing.assert_array_equal(time_shift(key, 20, RAMP) * 2, time_shift(key, 20, RAMP * 2))
+    shifted = (time_shift(key, 20, ramp, WHOLE) for ramp in (RAMP, RAMP * 2))
+    np.testing.assert_array_equal(next(shifted) * 2, next(shifted))
 
 
 def test_a_shift_is_a_rotation_within_its_bound_in_both_directions() -> None:
     shifts = []
-    for row in np.concatenate([time_shift(jax.random.key(k), 3, RAMP) for k in range(4)]):
+    for row in np.concatenate([time_shift(jax.random.key(k), 3, RAMP, WHOLE) for k in range(4)]):
         shift = int(np.flatnonzero(row == 1.0)[0])
         np.testing.assert_array_equal(row, np.roll(RAMP[0], shift))
         shifts.append((shift + 25) % 50 - 25)
     assert set(shifts) == {-3, -2, -1, 0, 1, 2, 3}
 
 
+def test_a_padded_clip_is_rotated_within_its_own_samples() -> None:
+    lengths = jnp.arange(ROWS) % 51
+    shifted = np.asarray(time_shift(jax.random.key(2), 70, RAMP, lengths))
+    whole = np.asarray(time_shift(jax.random.key(2), 70, RAMP, WHOLE))
+    moved = 0
+    for row, length, unpadded in zip(shifted, lengths.tolist(), whole, strict=True):
+        clip = np.arange(1.0, length + 1)
+        rotations = [np.roll(clip, by) for by in range(max(length, 1))]
+        assert any(np.array_equal(row[:length], rotation) for rotation in rotations)
+        assert (row[length:] == 0).all()
+        moved += not np.array_equal(row[:length], clip)
+        if length == 50:
+            np.testing.assert_array_equal(row, unpadded)
+    assert moved > ROWS // 2
+
+
 @pytest.mark.parametrize("what", ["spec_augment", "time_shift"])
 def test_any_sharding_gives_the_same_and_no_row_travels(what: str) -> None:
     def augment(key: jax.Array, x: jax.Array) -> jax.Array:
-        return spec_augment(key, CONFIG, x) if what == "spec_augment" else time_shift(key, 20, x)
+        if what == "spec_augment":
+            return spec_augment(key, CONFIG, x)
+        return time_shift(key, 20, x, jnp.full(x.shape[0], 40))
 
     x, key = (ONES if what == "spec_augment" else RAMP), jax.random.key(11)
     alone = np.asarray(jax.jit(augment)(key, x))
