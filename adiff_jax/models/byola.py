@@ -133,7 +133,7 @@ class ByolAEncoder(nn.Module):
             x = blank_padding(x, lengths)
             x = nn.Conv(64, (3, 3), dtype=self.dtype, name=f"conv_{block}")(x)
             x = max_pool(nn.relu(self._norm(x, lengths, block, train)))
-            lengths = lengths // 2
+            lengths = _halved(lengths)
         return x
 
     def _strided(
@@ -141,8 +141,10 @@ class ByolAEncoder(nn.Module):
     ) -> jax.Array:
         for block, size in enumerate(filters, start=1):
             kernel = 5 if block == 1 else 3
-            lengths = lengths // 2
-            x = blank_padding(x[:, : x.shape[1] // 2 * 2], 2 * lengths)
+            halved = _halved(lengths)
+            # an odd last frame is dropped, unless it is the only one
+            heard = jnp.minimum(lengths, 2 * halved)
+            x, lengths = blank_padding(x[:, : x.shape[1] // 2 * 2], heard), halved
             x = nn.Conv(
                 size,
                 (kernel, kernel),
@@ -164,6 +166,11 @@ class ByolAEncoder(nn.Module):
             name=f"norm_{block}",
         )
         return norm(x, mask=_valid_frames(x, lengths))
+
+
+def _halved(lengths: jax.Array) -> jax.Array:
+    """Valid frames after a stride of 2; a clip that has any keeps one, so that it is heard."""
+    return jnp.where(lengths > 0, jnp.maximum(lengths // 2, 1), 0)
 
 
 def _valid_frames(x: jax.Array, lengths: jax.Array) -> jax.Array:

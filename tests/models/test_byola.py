@@ -104,6 +104,17 @@ def test_what_stands_in_the_padding_changes_nothing_at_any_length(config: Encode
     )
 
 
+@every_encoder
+def test_a_clip_shorter_than_an_output_frame_is_heard(config: Encoder) -> None:
+    every = np.arange(1, config.stride)
+    inside = (np.arange(FRAMES) < every[:, None])[:, :, None, None]
+    one, other = (
+        np.asarray(encoder(config)(jnp.asarray(np.where(inside, x, 0)), jnp.asarray(every))[0])
+        for x in (FEATURES[:1], 2 * FEATURES[:1])
+    )
+    assert (np.abs(one - other)[:, 0].max(axis=-1) > 1e-3).all()
+
+
 @pytest.mark.parametrize("frames", [8, 13, 22])
 @every_encoder
 def test_a_padded_clip_has_the_frames_of_the_unpadded_one(config: Encoder, frames: int) -> None:
