@@ -7,15 +7,19 @@ frames, before positions and segments; `late` the output of the difference encod
 `losses.sym_info_nce` and `losses.pair_cosine`; the decoder always sees the whole of Z.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax import struct
 
 from adiff_jax.arrays import FrameMask, Frames
 from adiff_jax.nn.recurrent import BiLSTM, masked_mean
+
+LOWEST_TEMPERATURE = 0.01  # as in CLIP, where the scale 1/τ is at most 100
 
 
 @dataclass(frozen=True)
@@ -30,9 +34,15 @@ class Disentanglement:
     stage: Literal["off", "early", "late"] = "late"
     weight: float = 1.0  # λ
     temperature: float = 0.07  # τ
-    learn_temperature: bool = False  # clamped at 1/100
+    learn_temperature: bool = False  # never in force below `LOWEST_TEMPERATURE`
     none_pairs: Literal["exclude", "attract"] = "exclude"
     segments: bool = True
+
+    def __post_init__(self) -> None:
+        if self.temperature < LOWEST_TEMPERATURE:
+            raise ValueError(
+                f"sdd.temperature is {self.temperature}; it must be at least {LOWEST_TEMPERATURE}"
+            )
 
 
 @struct.dataclass
@@ -62,10 +72,14 @@ class ClipPooling(nn.Module):
         log_temperature = jnp.log(jnp.asarray(self.config.temperature, jnp.float32))
         if self.config.learn_temperature:
             log_temperature = self.param("log_temperature", lambda _: log_temperature)
+            # Straight-through: the bound is in force, the gradient that of no bound, so that a
+            # parameter that has passed it can come back.
+            bounded = jnp.maximum(log_temperature, math.log(LOWEST_TEMPERATURE))
+            log_temperature += jax.lax.stop_gradient(bounded - log_temperature)
         return ClipEmbeddings(
             similar_1=masked_mean(similar(x[..., :half], x_mask), x_mask),
             similar_2=masked_mean(similar(y[..., :half], y_mask), y_mask),
             discrepant_1=masked_mean(discrepant(x[..., half:], x_mask), x_mask),
             discrepant_2=masked_mean(discrepant(y[..., half:], y_mask), y_mask),
-            temperature=jnp.maximum(jnp.exp(log_temperature), 0.01),
+            temperature=jnp.exp(log_temperature),
         )
