@@ -155,7 +155,9 @@ def disentanglement_controls(
     """What SDD's losses are worth on pairs where they should mean nothing.
 
     `retrieval_repaired`: retrieval accuracy of L_S when every first clip is compared with the
-    second clip of the row before; late SDD can solve it through the attention itself.
+    second clip of the row before; late SDD can solve it through the attention itself. The clip's
+    true partner, and others of its scene, are no negatives: they would win by what is shared. Left
+    out are rows that were given such a clip, and rows without a negative.
     `identical_cosine`: L_D on (x, x), +1 unless the segment vectors alone meet the loss.
     """
     rolled = replace(
@@ -169,12 +171,16 @@ def disentanglement_controls(
     same = replace(
         batch, audio_2=batch.audio_1, features_2=batch.features_1, length_2=batch.length_1
     )
-    allowed = losses.negatives(rolled.scene_id, rolled.valid)
+    shared = batch.scene_id[:, None] == rolled.scene_id[None, :]
+    given_shared = jnp.diagonal(shared)
+    itself = jnp.eye(shared.shape[0], dtype=bool)
+    allowed = losses.negatives(rolled.scene_id, rolled.valid) & (~shared | itself)
+    counted = rolled.valid & ~given_shared & (allowed.sum(axis=1) > 1)
     repaired = objective.module.apply(variables, rolled).aux["sdd"]
     identical = objective.module.apply(variables, same).aux["sdd"]
     return {
         "retrieval_repaired": losses.retrieval_accuracy(
-            repaired.similar_1, repaired.similar_2, allowed, rolled.valid
+            repaired.similar_1, repaired.similar_2, allowed, counted
         ),
         "identical_cosine": losses.pair_cosine(
             identical.discrepant_1, identical.discrepant_2, batch.valid.astype(jnp.float32)

@@ -21,6 +21,7 @@ from tests.models.toys import (
     audio_batch,
     drawn,
     feature_batch,
+    forward,
     fresh,
     rows_of,
     with_sdd,
@@ -230,16 +231,40 @@ def test_identical_clips_have_cosine_one_unless_segments_tell_them_apart() -> No
     assert mean(controls(LATE, feature_batch())["identical_cosine"]) < 0.99
 
 
-def test_re_paired_clips_are_neighbours_of_valid_rows() -> None:
-    batch = feature_batch()
-    valid = jnp.array([True, True, False, True])
-    total, weight = controls(LATE, batch.replace(valid=valid))["retrieval_repaired"]
-    assert weight == 2 and 0 <= total <= 2  # rows 0 and 1: row 3 follows a row that is none
+@pytest.mark.parametrize(
+    ("scenes", "valid"),
+    [
+        ([0, 1, 2, 3, 4, 5, 6, 7], [True] * 8),
+        ([0, 1, 0, 3, 3, 5, 1, 0], [True] * 8),  # row 4 is given a clip of its own scene, and row 0
+        ([0, 1, 2, 3, 4, 5, 6, 7], [True, True, False, True, True, True, True, True]),
+    ],
+)
+def test_a_re_paired_clip_is_told_from_clips_of_third_scenes(
+    scenes: list[int], valid: list[bool]
+) -> None:
+    """Written out: first clip i, given the second clip of row i - 1, among those of other rows
+    that are valid and of neither scene."""
+    batch = feature_batch(rows=8).replace(scene_id=jnp.array(scenes), valid=jnp.array(valid))
     repaired = batch.replace(
         features_2=jnp.roll(batch.features_2, 1, axis=0), length_2=jnp.roll(batch.length_2, 1)
     )
-    _, _, metrics = losses_of(LATE, repaired)
-    assert controls(LATE, batch)["retrieval_repaired"] == metrics["sdd_retrieval"]
+    sdd = jax.device_get(forward(LATE)(fresh(LATE), repaired).aux["sdd"])
+    x, y = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (sdd.similar_1, sdd.similar_2))
+    given = [i for i in range(8) if valid[i] and valid[i - 1]]
+    right = counted = 0
+    for i in given:
+        third = [j for j in given if scenes[j - 1] not in (scenes[i], scenes[i - 1])]
+        if third and scenes[i] != scenes[i - 1]:
+            counted += 1
+            right += all(x[i] @ y[i] > x[i] @ y[j] for j in third)
+    assert controls(LATE, batch)["retrieval_repaired"] == (right, counted)
+    assert counted >= 5
+
+
+def test_two_rows_re_paired_have_nothing_to_be_told_from() -> None:
+    """The only other clip is the true partner."""
+    two = rows_of(feature_batch(), slice(2))
+    assert controls(LATE, two)["retrieval_repaired"] == (0, 0)
 
 
 def test_tagging_counts_valid_rows_and_trains_on_them_alone() -> None:
