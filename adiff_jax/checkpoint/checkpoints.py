@@ -170,24 +170,30 @@ class Checkpoints:
         """
         failures = []
         for step in reversed(self.steps()):
-            try:
-                saved = _leaves(self._manager().item_metadata(step)["state"].tree)
-            except Exception as error:  # of any kind: tensorstore, JSON, missing files
-                failures.append(self._set_aside(step, error))
-                continue
-            _check_same(saved, _leaves(abstract_state), str(self._directory / str(step)))
-            try:
-                return step, self._restore_state(
-                    step, abstract_state, ocp.checkpoint_utils.construct_restore_args
-                )
-            except Exception as error:  # of any kind, as above
-                failures.append(self._set_aside(step, error))
+            state, error = self._try_restore(step, abstract_state)
+            # decided by all processes, which must begin at the same step
+            if not _anywhere(error is not None):
+                return step, state
+            failures.append(self._set_aside(step, error))
         if failures:
             raise CheckpointError(
                 "no checkpoint can be read:\n  " + "\n  ".join(failures) + f"\nRemove "
                 f"{self._directory} to begin again, or bring back a copy of it"
             )
         return None
+
+    def _try_restore(self, step: int, abstract_state: Any) -> tuple[Any, Exception | None]:
+        """(state, None), or (None, why it cannot be read)."""
+        try:
+            saved = _leaves(self._manager().item_metadata(step)["state"].tree)
+        except Exception as error:  # of any kind: tensorstore, JSON, missing files
+            return None, error
+        _check_same(saved, _leaves(abstract_state), str(self._directory / str(step)))
+        try:
+            arguments = ocp.checkpoint_utils.construct_restore_args
+            return self._restore_state(step, abstract_state, arguments), None
+        except Exception as error:  # of any kind, as above
+            return None, error
 
     def restore_variables(self, step: int | None = None) -> dict[str, Any]:
         """{"params", "batch_stats"} of a step (default: newest) as numpy arrays, for use.
@@ -218,7 +224,8 @@ class Checkpoints:
         args = ocp.args.PyTreeRestore(item, restore_args=restore_args(item), **options)
         return self._manager().restore(step, args=ocp.args.Composite(state=args))["state"]
 
-    def _set_aside(self, step: int, error: Exception) -> str:
+    def _set_aside(self, step: int, error: Exception | None) -> str:
+        """Called by all processes; `error` is None on those that could read it."""
         aside = self._directory / f"unreadable-{step}"
         if jax.process_index() == 0:
             if aside.exists():
@@ -227,9 +234,17 @@ class Checkpoints:
         multihost_utils.sync_global_devices(f"set aside checkpoint {step}")
         self._manager().reload()
         self._scores.pop(step, None)
-        message = f"checkpoint {step} cannot be read and is now {aside} ({_first_line(error)})"
+        reason = _first_line(error) if error is not None else "by another process"
+        message = f"checkpoint {step} cannot be read and is now {aside} ({reason})"
         print(f"WARNING: {message}", file=sys.stderr, flush=True)
         return message
+
+
+def _anywhere(here: bool) -> bool:
+    """Whether it is so on any process; called by all of them."""
+    if jax.process_count() == 1:
+        return here
+    return bool(multihost_utils.process_allgather(np.array(here)).any())
 
 
 def _first_line(error: Exception) -> str:

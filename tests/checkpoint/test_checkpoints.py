@@ -11,6 +11,7 @@ import pytest
 from flax import struct
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from adiff_jax.checkpoint import checkpoints as room
 from adiff_jax.checkpoint.checkpoints import CheckpointError, Checkpoints, Keep
 
 
@@ -178,6 +179,18 @@ def test_whichever_file_is_damaged_the_state_is_whole_or_the_previous_one(
             checkpoints.wait()
             assert checkpoints.steps() == [1, 2]
     assert fell_back >= 3
+
+
+def test_a_checkpoint_that_another_process_cannot_read_is_set_aside_by_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved(tmp_path / "c", 1, 2).close()
+    elsewhere = iter([True, False])
+    monkeypatch.setattr(room, "_anywhere", lambda here: here or next(elsewhere))
+    restored = Checkpoints(tmp_path / "c").restore(abstract(state_at(0), mesh_of(1)))
+    assert restored is not None and restored[0] == 1
+    assert (tmp_path / "c" / "unreadable-2").is_dir()
+    assert "(by another process)" in capsys.readouterr().err
 
 
 def test_a_save_that_was_never_finished_is_not_seen(tmp_path: Path) -> None:
