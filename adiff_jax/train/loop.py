@@ -73,6 +73,15 @@ class TrainConfig:
     sharding: Rules = Rules()
     wandb_project: str = ""
 
+    def __post_init__(self) -> None:
+        least = {"steps": 1, "keep_last": 1, "accumulate": 1}
+        least |= {"log_every": 0, "eval_every": 0, "save_every": 0}
+        for name, bound in least.items():
+            if getattr(self, name) < bound:
+                raise ValueError(
+                    f"train.{name} is {getattr(self, name)}; it must be at least {bound}"
+                )
+
 
 class _Dispatched(NamedTuple):
     """A step whose metrics are still on the device."""
