@@ -4,7 +4,7 @@ Nothing here computes: models, losses, loops and scores live in their rooms, and
 which of them meet.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -66,8 +66,8 @@ def train(experiment: Experiment, workdir: epath.PathLike) -> RunDirectory:
     config = experiment.train
     order = RowOrder(len(source), config.seed)
 
-    def batches(start: int) -> Iterator[Arrays]:
-        return train_batches(
+    def batches(start: int) -> Generator[Arrays, None, None]:
+        yield from train_batches(
             source,
             parts.encode,
             order,

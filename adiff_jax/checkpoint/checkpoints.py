@@ -66,7 +66,7 @@ class Checkpoints:
     ) -> None:
         self._directory = epath.Path(directory).resolve()
         self._keep, self._on_failure, self._read_only = keep, on_failure, read_only
-        self._scores: dict[int, float] = {}
+        self._metrics: dict[int, Mapping[str, float]] = {}
         self._opened: ocp.CheckpointManager | None = None
         self._saving: int | None = None
 
@@ -82,28 +82,27 @@ class Checkpoints:
             self._opened = ocp.CheckpointManager(
                 self._directory, options=options, item_handlers=handlers
             )
-            self._scores = self._read_scores(self._opened)
+            self._metrics = self._read_metrics(self._opened)
         return self._opened
 
-    def _read_scores(self, manager: ocp.CheckpointManager) -> dict[int, float]:
-        scores = {}
+    def _read_metrics(self, manager: ocp.CheckpointManager) -> dict[int, Mapping[str, float]]:
+        metrics = {}
         for step in manager.all_steps():
             try:
                 item = manager.restore(step, args=ocp.args.Composite(step=ocp.args.JsonRestore()))
-                scores.update(self._score(step, item["step"]["metrics"]))
+                metrics[step] = item["step"]["metrics"]
             except Exception as error:  # of any kind: a broken file; the step counts as unscored
                 print(f"checkpoint {step}: no scores ({error})", file=sys.stderr, flush=True)
-        return scores
+        return metrics
 
-    def _score(self, step: int, metrics: Mapping[str, float] | None) -> dict[int, float]:
-        value = (metrics or {}).get(self._keep.best_metric, math.nan)
-        return {} if math.isnan(value) else {step: value}
+    def _score(self, step: int) -> float:
+        return self._metrics.get(step, {}).get(self._keep.best_metric, math.nan)
 
     def _best(self, steps: Sequence[int]) -> int | None:
         """The step with the best score among `steps`, the earliest of equals; None without."""
-        scored = [step for step in steps if step in self._scores]
+        scored = [step for step in steps if not math.isnan(self._score(step))]
         choose = max if self._keep.best_mode == "max" else min
-        return choose(scored, key=lambda step: self._scores[step], default=None)
+        return choose(scored, key=self._score, default=None)
 
     def steps(self) -> list[int]:
         """Steps with a finished checkpoint, oldest first."""
@@ -127,18 +126,31 @@ class Checkpoints:
             manager = self._manager()
             if step in manager.all_steps():
                 return
-            self._scores.update(self._score(step, metrics))
+            self._metrics[step] = dict(metrics or {})
             manager.save(
                 step,
                 args=ocp.args.Composite(
                     state=ocp.args.PyTreeSave(state),
-                    step=ocp.args.JsonSave({"step": step, "metrics": dict(metrics or {})}),
+                    step=_step_item(step, metrics or {}),
                 ),
                 force=True,
             )
             self._saving = step
         except Exception as error:  # of any kind: a full disk must not end the training
             self._fail(step, error)
+
+    def evaluated(self, step: int) -> bool:
+        """Whether the checkpoint of `step` holds the scores of an evaluation."""
+        return step in self.steps() and bool(self._metrics.get(step))
+
+    def add_scores(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Add the evaluation scores of a checkpoint that was saved without."""
+        self._metrics[step] = dict(metrics)
+        directory = self._directory / str(step) / "step"
+        try:
+            ocp.JsonCheckpointHandler().save(directory, args=_step_item(step, metrics))
+        except OSError as error:  # a full disk; the step is evaluated again after a restart
+            self._on_failure(step, error)
 
     def wait(self) -> None:
         """Until the save under way is on disk, or has been reported as failed."""
@@ -151,7 +163,7 @@ class Checkpoints:
 
     def _fail(self, step: int, error: Exception) -> None:
         self._opened = None  # the next call opens afresh, free of this error's traces
-        self._scores.pop(step, None)
+        self._metrics.pop(step, None)
         self._on_failure(step, error)
 
     def close(self) -> None:
@@ -233,11 +245,15 @@ class Checkpoints:
             (self._directory / str(step)).rename(aside)
         multihost_utils.sync_global_devices(f"set aside checkpoint {step}")
         self._manager().reload()
-        self._scores.pop(step, None)
+        self._metrics.pop(step, None)
         reason = _first_line(error) if error is not None else "by another process"
         message = f"checkpoint {step} cannot be read and is now {aside} ({reason})"
         print(f"WARNING: {message}", file=sys.stderr, flush=True)
         return message
+
+
+def _step_item(step: int, metrics: Mapping[str, float]) -> Any:
+    return ocp.args.JsonSave({"step": step, "metrics": dict(metrics)})
 
 
 def _anywhere(here: bool) -> bool:

@@ -10,14 +10,18 @@
     tensorboard/
     predictions/      one JSON object a line, one file a split and decoding strategy
     metrics.json      scores of the latest evaluation
+    .lock             held by the process that trains here
 
 The path may be local or `gs://`. The configuration is opaque here: any JSON object.
 """
 
+import fcntl
 import importlib.metadata
 import json
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,6 +124,34 @@ class RunDirectory:
             self.path.mkdir(parents=True, exist_ok=True)
             _write(self.experiment, json.dumps(ours, indent=2))
             _write(self.environment, json.dumps(environment(), indent=2))
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """While entered, no other process can train here; the lock of a killed one is gone.
+
+        Raises RunDirectoryError that names the process that does. Only process 0 locks, and only
+        where there are locks: object stores and some shared file systems have none.
+        """
+        if jax.process_index() != 0 or "://" in str(self.path):
+            yield
+            return
+        self.path.mkdir(parents=True, exist_ok=True)
+        with open(self.path / ".lock", "a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                file.seek(0)
+                raise RunDirectoryError(
+                    f"{self.path} is being trained by {file.read().strip() or 'another process'}: "
+                    "wait for it, stop it, or choose another directory"
+                ) from error
+            except OSError:  # a file system without locks
+                yield
+                return
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {platform.node()}\n")
+            file.flush()
+            yield
 
     def keep_classes(self, names: tuple[str, ...]) -> None:
         """Store the names of a tagger's outputs. Only process 0 writes.

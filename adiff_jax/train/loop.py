@@ -2,12 +2,14 @@
 
 Restore, or make the state; then for every step: fetch a batch, dispatch the step, and only then
 look at the metrics of the step before, so that the device never waits for the log. When it is
-due: log, evaluate, save, in that order, so that the log is never behind a checkpoint. Killed at
+due: log, evaluate, save, in that order, so that the log is never behind a checkpoint; a SIGTERM
+is answered by saving at once, and an evaluation that was due is made after the restart. Killed at
 any point and started again, a run on the same devices gives the same parameters and the same log
 as one that was never interrupted.
 """
 
 import contextlib
+import itertools
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
@@ -37,8 +39,9 @@ from adiff_jax.train.state import (
 from adiff_jax.train.step import make_train_step
 
 Arrays = Mapping[str, np.ndarray]
-Batches = Callable[[int], Iterator[Arrays]]
-"""First step -> batches from there on without end, this process's rows of each."""
+Batches = Callable[[int], Generator[Arrays, None, None]]
+"""First step -> batches from there on without end, this process's rows of each; closed when
+training ends, and with it the threads and workers behind it."""
 
 Evaluate = Callable[[TrainState, int], Mapping[str, float]]
 Overlay = Callable[[Variables], Variables]
@@ -106,8 +109,8 @@ def fit(
 
     `overlay` puts pretrained weights into a fresh state. `evaluate` gets the state and the number
     of updates made. Raises TrainingError when the loss diverges (the last good state is saved),
-    when the data fails, and when the last checkpoint cannot be saved; Interrupted (exit code 143)
-    after a SIGTERM, saved.
+    when the data fails, and when the last checkpoint cannot be saved; RunDirectoryError when
+    another process trains in `run`; Interrupted (exit code 143) after a SIGTERM, saved.
     """
     check_divides(config.global_batch, mesh, config.accumulate)
     if config.best_metric and evaluate is None:
@@ -115,55 +118,80 @@ def fit(
     arguments = (objective, config.optimizer, config.steps)
     train_step = make_train_step(*arguments, config.accumulate, config.loss_limit)
 
-    checkpoints = Checkpoints(
-        run.checkpoints,
-        Keep(config.keep_last, config.best_metric, config.best_mode),
-        on_failure=lambda step, error: progress.event(step, f"checkpoint not saved: {error}"),
-    )
-    expected = checkpoints.latest_step() or 0
-    stream = batches(expected)
-    first = _fetch(stream, expected, config)
-    shapes = _shapes(to_batch(put_batch(first, mesh)))
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(run.locked())
+        checkpoints = stack.enter_context(
+            contextlib.closing(
+                Checkpoints(
+                    run.checkpoints,
+                    Keep(config.keep_last, config.best_metric, config.best_mode),
+                    lambda step, error: progress.event(step, f"checkpoint not saved: {error}"),
+                )
+            )
+        )
+        expected = checkpoints.latest_step() or 0
+        opened = stack.enter_context(contextlib.closing(batches(expected)))
+        first = _fetch(opened, expected, config)
+        shapes = _shapes(to_batch(put_batch(first, mesh)))
 
-    abstract = abstract_state(*arguments, shapes, mesh, config.sharding)
-    restored = checkpoints.restore(abstract)
-    if restored is None:
-        start, state = 0, fresh_state(*arguments, shapes, config.seed, abstract)
-        if overlay is not None:
-            state = with_variables(state, overlay(state.variables))
-    else:
-        start, state = restored
-    if start >= config.steps:
-        return state
-    stream = _chain([first], stream) if start == expected else _chain([], batches(start))
+        abstract = abstract_state(*arguments, shapes, mesh, config.sharding)
+        restored = checkpoints.restore(abstract)
+        if restored is None:
+            start, state = 0, fresh_state(*arguments, shapes, config.seed, abstract)
+            if overlay is not None:
+                state = with_variables(state, overlay(state.variables))
+        else:
+            start, state = restored
+        # A checkpoint that SIGTERM asked for was saved without the evaluation that was due.
+        evaluate_again = (
+            evaluate is not None
+            and restored is not None
+            and start > 0
+            and _due(start, config.eval_every, config.steps)
+            and not checkpoints.evaluated(start)
+        )
+        if start >= config.steps and not evaluate_again:
+            return state
+        stream: Iterator[Arrays] = itertools.chain([first], opened)
+        if start != expected:
+            opened.close()
+            stream = stack.enter_context(contextlib.closing(batches(start)))
 
-    progress = Progress(
-        run,
-        mesh,
-        None if restored is None else start,
-        config.steps,
-        config.global_batch,
-        seconds_per_example,
-        config.wandb_project,
-    )
+        progress = Progress(
+            run,
+            mesh,
+            None if restored is None else start,
+            evaluate_again,
+            config.steps,
+            config.global_batch,
+            seconds_per_example,
+            config.wandb_project,
+        )
 
-    def settle(dispatched: _Dispatched | None) -> None:
-        """Log a step; stop if it was refused. `state` is then still the one before it."""
-        if dispatched is None:
-            return
-        values = {name: x.item() for name, x in jax.device_get(dispatched.metrics).items()}
-        step = dispatched.step
-        if not values.pop("applied"):
-            progress.event(step, f"loss {values['loss']}, gradient {values['gradient_norm']}")
-            checkpoints.save(step - 1, state)
-            _check_saved(checkpoints, step - 1)
-            raise TrainingError(_diverged(dispatched, values, config))
-        log = _due(step, config.log_every, config.steps)
-        progress.finished(step, values, run_step.flops, log)
+        def settle(dispatched: _Dispatched | None) -> None:
+            """Log a step; stop if it was refused. `state` is then still the one before it."""
+            if dispatched is None:
+                return
+            values = {name: x.item() for name, x in jax.device_get(dispatched.metrics).items()}
+            step = dispatched.step
+            if not values.pop("applied"):
+                progress.event(step, f"loss {values['loss']}, gradient {values['gradient_norm']}")
+                checkpoints.save(step - 1, state)
+                _check_saved(checkpoints, step - 1)
+                raise TrainingError(_diverged(dispatched, values, config))
+            log = _due(step, config.log_every, config.steps)
+            progress.finished(step, values, run_step.flops, log)
 
-    with progress, Interruption() as interruption, contextlib.closing(stream):
+        stack.enter_context(progress)
+        interruption = stack.enter_context(Interruption())
         if restored is not None:
             progress.event(start, "resumed")
+        if evaluate_again:
+            scores = _evaluate(evaluate, state, start, config)
+            progress.evaluated(start, scores)
+            checkpoints.add_scores(start, scores)
+        if start == config.steps:
+            return state
         shardings = (shardings_of(abstract), replicated(mesh))
         run_step = CompiledStep(train_step, shardings, progress.say)
         seed = np.uint32(config.seed)
@@ -185,29 +213,22 @@ def fit(
             stopping = interruption.requested(done)
             if evaluating or stopping or _due(done, config.save_every, config.steps):
                 settle(before)
-                before = None
-                scores = _evaluate(evaluate, state, done, config) if evaluating else {}
-                if scores:
+                before, scores = None, {}
+                if evaluating and not stopping:  # who asks to stop may not wait for it
+                    scores = _evaluate(evaluate, state, done, config)
                     progress.evaluated(done, scores)
                 checkpoints.save(done, state, scores)
                 progress.restart_rates()
             if stopping or done == config.steps:
                 _check_saved(checkpoints, done)
-            if stopping and done < config.steps:
+            if stopping and (evaluating or done < config.steps):
                 progress.event(done, "interrupted by SIGTERM, saved")
                 raise Interrupted
-    checkpoints.close()
-    return state
+        return state
 
 
 def _due(step: int, every: int, steps: int) -> bool:
     return step == steps or (every > 0 and step % every == 0)
-
-
-def _chain(first: list[Arrays], rest: Iterator[Arrays]) -> Generator[Arrays, None, None]:
-    """All of both; closing it closes `rest`, and with it the threads and workers behind it."""
-    yield from first
-    yield from rest
 
 
 def _shapes(batch: Batch) -> Batch:

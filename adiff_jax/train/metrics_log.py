@@ -25,15 +25,20 @@ class JsonLines:
     Local files are appended to; on object stores, which cannot append, the file is written anew.
     """
 
-    def __init__(self, path: epath.Path, restored: int | None) -> None:
+    def __init__(
+        self, path: epath.Path, restored: int | None, evaluate_again: bool = False
+    ) -> None:
         """Continue the file of a run restored at step `restored` (None: begun anew): drop lines
-        of measurements that will be made again, and lines that a kill cut short."""
+        of measurements that will be made again (`evaluate_again`: also that of `restored` itself),
+        and lines that a kill cut short."""
         self._path = path
-        lines = path.read_text().splitlines() if path.exists() else []
-        kept = [line for line in lines if _stays(line, restored)]
+        found = path.read_text() if path.exists() else ""
+        kept = [line for line in found.splitlines() if _stays(line, restored, evaluate_again)]
         text = "".join(line + "\n" for line in kept)
-        if len(kept) < len(lines):
-            path.write_text(text)
+        if text != found:
+            beside = path.parent / f".{path.name}.partial"
+            beside.write_text(text)
+            beside.replace(path)
         self._remote = "://" in str(path)
         self._written = text if self._remote else ""
         self._size = len(text.encode())
@@ -57,12 +62,15 @@ class JsonLines:
         self._unwritten = ""
 
 
-def _stays(line: str, restored: int | None) -> bool:
+def _stays(line: str, restored: int | None, evaluate_again: bool) -> bool:
     try:
         content = json.loads(line)
     except json.JSONDecodeError:
         return False
-    return content["kind"] == "event" or (restored is not None and content["step"] <= restored)
+    if content["kind"] == "event":
+        return True
+    again = evaluate_again and content["kind"] == "evaluation"
+    return restored is not None and content["step"] <= restored - again
 
 
 def _json_value(value: Any) -> Any:
@@ -136,6 +144,7 @@ class MetricsLog:
         lines: epath.Path,
         tensorboard: epath.Path,
         restored: int | None,
+        evaluate_again: bool = False,
         wandb_project: str = "",
     ) -> None:
         self._lines: JsonLines | None = None
@@ -143,7 +152,7 @@ class MetricsLog:
         if jax.process_index() != 0:
             return
         lines.parent.mkdir(parents=True, exist_ok=True)
-        self._lines = JsonLines(lines, restored)
+        self._lines = JsonLines(lines, restored, evaluate_again)
         self._curves.append(TensorBoard(tensorboard, restored))
         if wandb_project:
             self._curves.append(WeightsAndBiases(wandb_project, lines.parent))

@@ -16,7 +16,8 @@ from adiff_jax.train.throughput import Throughput, peak_flops
 class Progress:
     """A context: the bar is drawn and the logs are open while it is entered.
 
-    `restored` is the step of the checkpoint that training goes on from, None for a new state.
+    `restored` is the step of the checkpoint that training goes on from, None for a new state;
+    with `evaluate_again` that step is still to be evaluated.
     """
 
     def __init__(
@@ -24,6 +25,7 @@ class Progress:
         run: RunDirectory,
         mesh: Mesh,
         restored: int | None,
+        evaluate_again: bool,
         steps: int,
         examples: int,
         seconds_per_example: float,
@@ -31,7 +33,9 @@ class Progress:
     ) -> None:
         peak = peak_flops(mesh.devices.flat[0].device_kind)
         self._rates = Throughput(examples, seconds_per_example, peak)
-        self._log = MetricsLog(run.metrics_log, run.tensorboard, restored, wandb_project)
+        self._log = MetricsLog(
+            run.metrics_log, run.tensorboard, restored, evaluate_again, wandb_project
+        )
         self._bar = tqdm(
             initial=restored or 0,
             total=steps,

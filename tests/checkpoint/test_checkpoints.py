@@ -193,6 +193,19 @@ def test_a_checkpoint_that_another_process_cannot_read_is_set_aside_by_all(
     assert "(by another process)" in capsys.readouterr().err
 
 
+def test_scores_that_came_after_their_checkpoint_count_also_after_a_restart(tmp_path: Path) -> None:
+    keep = Keep(last=3, best_metric="accuracy")
+    checkpoints = Checkpoints(tmp_path / "c", keep)
+    for step, metrics in ((1, {"accuracy": 0.5}), (2, None), (3, {"accuracy": 0.1})):
+        checkpoints.save(step, state_at(step), metrics)
+        checkpoints.wait()
+    assert [checkpoints.evaluated(step) for step in (1, 2, 3, 4)] == [True, False, True, False]
+    checkpoints.add_scores(2, {"accuracy": 0.9})
+    checkpoints.close()
+    again = Checkpoints(tmp_path / "c", keep)
+    assert again.evaluated(2) and again.best_step() == 2
+
+
 def test_a_save_that_was_never_finished_is_not_seen(tmp_path: Path) -> None:
     saved(tmp_path / "c", 1, 2).close()
     (tmp_path / "c" / "2").rename(tmp_path / "c" / "2.orbax-checkpoint-tmp")

@@ -1,6 +1,7 @@
 """A run directory belongs to one experiment, and says so readably."""
 
 import json
+import os
 from pathlib import Path
 
 import jax
@@ -51,6 +52,25 @@ def test_fields_that_change_no_result_may_change_and_are_renewed(tmp_path: Path)
     assert json.loads(run.read_experiment())["mesh"] == {"data": 4}
     with pytest.raises(RunDirectoryError, match="seed: 1 in the directory, 2 given"):
         run.claim(changed(mesh={"data": 2}, seed=2), may_change=("mesh",))
+
+
+def test_looking_whether_a_directory_is_ours_writes_nothing(tmp_path: Path) -> None:
+    RunDirectory.at(tmp_path / "run").check_owner(EXPERIMENT)
+    assert not (tmp_path / "run").exists()
+    run = RunDirectory.at(tmp_path)
+    run.claim(EXPERIMENT)
+    run.check_owner(changed(mesh={"data": 4}), may_change=("mesh",))
+    assert json.loads(run.read_experiment()) == json.loads(EXPERIMENT)
+
+
+def test_of_two_trainers_the_second_is_told_of_the_first(tmp_path: Path) -> None:
+    run = RunDirectory.at(tmp_path)
+    with run.locked():
+        with pytest.raises(RunDirectoryError, match=f"being trained by process {os.getpid()} on "):
+            with RunDirectory.at(tmp_path).locked():
+                pass
+    with run.locked():
+        pass
 
 
 def test_checkpoints_of_nobody_are_not_taken_over(tmp_path: Path) -> None:

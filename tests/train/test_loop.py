@@ -4,6 +4,8 @@ import dataclasses
 import itertools
 import json
 import math
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,10 @@ import jax
 import numpy as np
 import pytest
 
-from adiff_jax.checkpoint.checkpoints import Checkpoints
-from adiff_jax.checkpoint.run_directory import RunDirectory
+from adiff_jax.checkpoint.checkpoints import Checkpoints, Keep
+from adiff_jax.checkpoint.run_directory import RunDirectory, RunDirectoryError
 from adiff_jax.parallel.mesh import MeshConfig, make_mesh
+from adiff_jax.train.interruption import Interrupted
 from adiff_jax.train.loop import TrainConfig, TrainingError, fit
 from adiff_jax.train.optim import Optimizer
 from adiff_jax.train.state import TrainState, overlay
@@ -142,6 +145,80 @@ def test_evaluation_happens_at_the_start_and_when_due_and_the_best_checkpoint_st
     found = {line["step"]: line["accuracy"] for line in lines(tmp_path, "evaluation")}
     assert found == scores
     assert checkpoint_steps(tmp_path) == [4, 8, 9]
+
+
+@pytest.mark.parametrize("stop", [4, 6])
+def test_sigterm_is_answered_by_saving_and_the_evaluation_that_was_due_follows(
+    tmp_path: Path, stop: int
+) -> None:
+    evaluated: list[int] = []
+
+    def evaluate(state: TrainState, step: int) -> dict[str, float]:
+        evaluated.append(step)
+        return {"accuracy": {4: 0.9}.get(step, 0.5) + float(state.step) / 1000}
+
+    def stopping(start: int) -> Iterator[Rows]:
+        for step in itertools.count(start):
+            if step == stop - 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield rows_of(step)
+
+    options = {"eval_every": 2, "best_metric": "accuracy", "evaluate": evaluate}
+    whole = train(tmp_path / "whole", **options)
+    evaluated.clear()
+    with pytest.raises(Interrupted):
+        train(tmp_path / "run", stopping, **options)
+    assert stop not in evaluated and stop in checkpoint_steps(tmp_path / "run")
+
+    resumed = train(tmp_path / "run", **options)
+    jax.tree.map(np.testing.assert_array_equal, resumed, whole)
+    assert evaluated == [0, 2, 4, 6]
+    runs = tmp_path / "run", tmp_path / "whole"
+    assert len({json.dumps(lines(run, "evaluation")) for run in runs}) == 1
+    best = [
+        Checkpoints(run / "checkpoints", Keep(2, "accuracy"), read_only=True).best_step()
+        for run in runs
+    ]
+    assert best == [4, 4]
+    train(tmp_path / "run", **options)
+    assert evaluated == [0, 2, 4, 6]
+
+
+def test_two_trainers_do_not_write_into_one_run(tmp_path: Path) -> None:
+    with RunDirectory.at(tmp_path).locked():
+        with pytest.raises(RunDirectoryError, match="is being trained by process"):
+            train(tmp_path)
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_loader_and_checkpoints_are_closed_however_training_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[object] = []
+    monkeypatch.setattr(Checkpoints, "close", lambda self: closed.append(self))
+
+    def batches(start: int) -> Iterator[Rows]:
+        try:
+            yield from batches_of(16)(start)
+        finally:
+            closed.append(start)
+
+    for step in (0, 6):  # trained, and found finished
+        train(tmp_path / "run", batches)
+        assert len(closed) == 2 and closed[0] == step
+        closed.clear()
+    with pytest.raises(TrainingError):
+        train(tmp_path / "refused", batches, loss_limit=0.001)
+    assert len(closed) == 2 and closed[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "least"),
+    [("accumulate", 0, 1), ("keep_last", 0, 1), ("steps", 0, 1), ("save_every", -1, 0)],
+)
+def test_a_number_that_means_nothing_is_refused(field: str, value: int, least: int) -> None:
+    with pytest.raises(ValueError, match=f"train.{field} is {value}; .* at least {least}"):
+        TrainConfig(**{field: value})
 
 
 def test_a_metric_that_nobody_measures_is_an_error(tmp_path: Path) -> None:

@@ -46,6 +46,42 @@ def test_a_run_that_begins_anew_keeps_no_measurement_not_even_of_the_start(tmp_p
     assert steps(path) == [0]
 
 
+def test_an_evaluation_that_will_be_made_again_is_dropped_alone(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    log = JsonLines(epath.Path(path), None)
+    for step, kind in ((2, "train"), (2, "evaluation"), (4, "train"), (4, "evaluation")):
+        log.write({"step": step, "kind": kind})
+    JsonLines(epath.Path(path), 4, evaluate_again=True)
+    assert steps(path) == [2, 2, 4]
+
+
+def test_a_last_line_that_lost_its_newline_is_kept_and_the_next_follows_it(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 2, "kind": "train"}')
+    log = JsonLines(epath.Path(path), 2)
+    log.write({"step": 4, "kind": "train"})
+    assert steps(path) == [2, 4]
+
+
+def test_a_kill_while_the_log_is_cut_back_loses_no_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = epath.Path(tmp_path / "metrics.jsonl")
+    for step in (2, 4, 6):
+        JsonLines(path, step).write({"step": step, "kind": "train"})
+    before = path.read_text()
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
+        broken.setattr(type(path), "replace", killed)
+        JsonLines(path, 2)
+    assert path.read_text() == before
+    JsonLines(path, 2)
+    assert steps(tmp_path / "metrics.jsonl") == [2]
+
+
 def test_numbers_that_json_does_not_know_are_written_as_text(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     JsonLines(epath.Path(path), None).write(
@@ -117,7 +153,7 @@ def test_weights_and_biases_resumes_the_same_run(
     monkeypatch.setitem(sys.modules, "wandb", fake)
     run = epath.Path(tmp_path / "demo")
     for step in (1, 2):
-        log = MetricsLog(run / "metrics.jsonl", run / "tensorboard", step - 1, "project")
+        log = MetricsLog(run / "metrics.jsonl", run / "tensorboard", step - 1, False, "project")
         log.write(step, "train", {"loss": 0.5})
         log.close()
     first, point, finished, second, *_ = calls
