@@ -1,17 +1,17 @@
 """The parts of an experiment once its data are at hand: mesh, tokenizer, objective, rows."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 
 from adiff_jax.arrays import Batch
 from adiff_jax.data.features import CachedPairs, CachedSource
-from adiff_jax.data.pipeline import evaluation_batches
+from adiff_jax.data.pipeline import evaluation_batches, load_row
 from adiff_jax.data.schema import Arrays, Source
 from adiff_jax.data.sources import open_source
 from adiff_jax.data.synth.made import Mixes
@@ -23,7 +23,14 @@ from adiff_jax.experiment import ConfigError, DataConfig, Experiment
 from adiff_jax.models.adc import Adc
 from adiff_jax.models.tagger import Tagger
 from adiff_jax.objectives import Captioning, Tagging
-from adiff_jax.parallel.mesh import check_divides, constrainer, local_rows, make_mesh, put_batch
+from adiff_jax.parallel.mesh import (
+    check_divides,
+    constrainer,
+    local_rows,
+    make_mesh,
+    put_batch,
+    replicated,
+)
 from adiff_jax.protocol import Variables
 
 
@@ -144,31 +151,12 @@ def assemble(experiment: Experiment, train_source: Source, tokenizer: Tokenizer 
             return Parts(experiment, mesh, tokenizer)
 
 
-def abstract_batch(experiment: Experiment) -> Batch:
-    """Shapes of a training batch of this experiment, nothing loaded."""
-    rows, encode = experiment.train.global_batch, experiment.data.encode
-
-    def array(shape: tuple[int, ...], kind: Any) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((rows, *shape), kind)
-
-    wave = array((encode.samples,), jnp.float32)
-    length = array((), jnp.int32)
-    batch = Batch(
-        valid=array((), jnp.bool_),
-        example_id=array((), jnp.int32),
-        audio_1=wave,
-        length_1=length,
-        scene_id=array((), jnp.int32),
-        changed=array((), jnp.bool_),
+def abstract_variables(parts: Parts, train_source: Source) -> Variables:
+    """The variables of a model as shapes, placed whole on every device; one example is read."""
+    row = load_row(train_source, parts.encode, 0, draw=0)
+    batch = Batch(**{name: np.asarray(value)[None] for name, value in row.items()})
+    everywhere = replicated(parts.mesh)
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere),
+        jax.eval_shape(parts.objective.init, jax.random.key(0), batch),
     )
-    match experiment.model:
-        case Tagger(classes=classes):
-            return replace(batch, labels=array((classes,), jnp.float32))
-        case Adc():
-            return replace(
-                batch,
-                audio_2=wave,
-                length_2=length,
-                tokens=array((encode.max_tokens,), jnp.int32),
-                tokens_mask=array((encode.max_tokens,), jnp.bool_),
-            )

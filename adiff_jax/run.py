@@ -4,6 +4,7 @@ Nothing here computes: models, losses, loops and scores live in their rooms, and
 which of them meet.
 """
 
+import contextlib
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 from etils import epath
 
 from adiff_jax.checkpoint.checkpoints import CheckpointError, Checkpoints, Keep
-from adiff_jax.checkpoint.run_directory import RunDirectory
+from adiff_jax.checkpoint.run_directory import RunDirectory, RunDirectoryError
 from adiff_jax.data.order import RowOrder
 from adiff_jax.data.pipeline import train_batches
 from adiff_jax.data.schema import Arrays
@@ -22,7 +23,7 @@ from adiff_jax.data.tokenizers import load_tokenizer
 from adiff_jax.experiment import Experiment, StartFrom, from_json, to_json
 from adiff_jax.models.tagger import Tagger
 from adiff_jax.parallel.mesh import MeshConfig, check_divides, make_mesh
-from adiff_jax.parts import Parts, assemble, open_data
+from adiff_jax.parts import Parts, abstract_variables, assemble, open_data
 from adiff_jax.plots import plot_curves
 from adiff_jax.protocol import Variables
 from adiff_jax.train.loop import fit
@@ -46,18 +47,24 @@ class Trained:
 def train(experiment: Experiment, workdir: epath.PathLike) -> RunDirectory:
     """Train an experiment in its directory, from where it stopped if it did.
 
-    Raises RunDirectoryError when the directory holds another experiment. A directory becomes an
-    experiment's own when its parts fit together, so that a mistake in it can be mended and the
-    command repeated.
+    Raises RunDirectoryError when the directory holds another experiment, or checkpoints but no
+    vocabulary. A directory becomes an experiment's own when its parts fit together, so that a
+    mistake in it can be mended and the command repeated.
     """
     run = RunDirectory.at(workdir)
-    if run.experiment.exists():
-        run.claim(to_json(experiment), MAY_CHANGE)
+    run.check_owner(to_json(experiment), MAY_CHANGE)
+    resumed = _has_checkpoints(run)
+    if resumed:
+        _check_complete(run, experiment)
     source = open_data(experiment.data.train)
     stored = load_tokenizer(run.path) if run.tokenizer.exists() else None
     parts = assemble(experiment, source, stored)
     evaluate = validation(parts, open_data(experiment.data.validation))
     check_divides(experiment.train.global_batch, parts.mesh, experiment.train.accumulate)
+    abstract = abstract_variables(parts, source)
+    start_from = pretrained(experiment.start) if experiment.start and not resumed else None
+    if start_from is not None:
+        start_from(abstract)  # refuses now what is missing or does not fit
     run.claim(to_json(experiment), MAY_CHANGE)
     if parts.tokenizer is not None and stored is None and jax.process_index() == 0:
         parts.tokenizer.save(run.path)
@@ -85,12 +92,27 @@ def train(experiment: Experiment, workdir: epath.PathLike) -> RunDirectory:
         parts.mesh,
         run,
         evaluate=evaluate,
-        overlay=pretrained(experiment.start) if experiment.start else None,
+        overlay=start_from,
         seconds_per_example=parts.clips * experiment.data.encode.seconds,
     )
     if jax.process_index() == 0:
         plot_curves(run.curves, run.metrics_log)
     return run
+
+
+def _has_checkpoints(run: RunDirectory) -> bool:
+    with contextlib.closing(Checkpoints(run.checkpoints, read_only=True)) as checkpoints:
+        return checkpoints.latest_step() is not None
+
+
+def _check_complete(run: RunDirectory, experiment: Experiment) -> None:
+    """Raise RunDirectoryError unless the names that the checkpoints were trained with are there."""
+    file = run.classes if isinstance(experiment.model, Tagger) else run.tokenizer
+    if not file.exists():
+        raise RunDirectoryError(
+            f"{file} is missing, and the checkpoints beside it mean nothing without it: bring back "
+            "a copy of it, or choose another directory"
+        )
 
 
 def pretrained(starts: tuple[StartFrom, ...]) -> Callable[[Variables], Variables]:

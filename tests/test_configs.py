@@ -13,9 +13,9 @@ from adiff_jax import demo
 from adiff_jax.ablate import load_grid
 from adiff_jax.experiment import Experiment, from_json, load_experiment, to_json
 from adiff_jax.parallel.mesh import constrainer, make_mesh
-from adiff_jax.parts import abstract_batch
 from adiff_jax.train.state import TrainState, abstract_state, shardings_of
 from adiff_jax.train.step import Step, make_train_step
+from tests.abstract import abstract_batch
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 FILES = sorted(CONFIGS.glob("*.py")) + sorted(CONFIGS.glob("ablations/*.py"))

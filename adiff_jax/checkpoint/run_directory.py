@@ -96,12 +96,12 @@ class RunDirectory:
         """Scores of the latest evaluation, JSON."""
         return self.path / "metrics.json"
 
-    def claim(self, experiment_json: str, may_change: tuple[str, ...] = ()) -> None:
-        """Make the directory this experiment's, or check that it is; write environment.json.
+    def check_owner(self, experiment_json: str, may_change: tuple[str, ...] = ()) -> None:
+        """Check that the directory is this experiment's or free. Writes nothing.
 
         `may_change` names fields ("mesh", "data.workers") in which a resumed run may differ from
-        the stored configuration, because they change no result; the stored one is then renewed.
-        Raises RunDirectoryError with every other field that differs. Only process 0 writes.
+        the stored configuration, because they change no result.
+        Raises RunDirectoryError with every other field that differs.
         """
         ours = json.loads(experiment_json)
         if self.experiment.exists():
@@ -120,9 +120,17 @@ class RunDirectory:
                 f"{self.path} holds checkpoints or logs but no experiment.json; it is not known "
                 "whose they are: choose another directory, or remove it"
             )
+
+    def claim(self, experiment_json: str, may_change: tuple[str, ...] = ()) -> None:
+        """Make the directory this experiment's; write environment.json.
+
+        A stored configuration is renewed where it may differ. Errors as `check_owner`. Only
+        process 0 writes.
+        """
+        self.check_owner(experiment_json, may_change)
         if jax.process_index() == 0:
             self.path.mkdir(parents=True, exist_ok=True)
-            _write(self.experiment, json.dumps(ours, indent=2))
+            _write(self.experiment, json.dumps(json.loads(experiment_json), indent=2))
             _write(self.environment, json.dumps(environment(), indent=2))
 
     @contextmanager

@@ -20,8 +20,8 @@ from adiff_jax.data.transforms import EncodeConfig
 from adiff_jax.experiment import ConfigError, Evaluation, Experiment, StartFrom, from_json
 from adiff_jax.models.sdd import Disentanglement
 from adiff_jax.parallel.mesh import MeshConfig
-from adiff_jax.parts import abstract_batch
 from adiff_jax.run import Trained
+from tests.abstract import abstract_batch
 from tests.top import tiny_run
 
 
@@ -162,6 +162,20 @@ def test_what_changes_no_parameter_may_differ_when_a_run_goes_on(
     assert stored(adc_copy) == other
 
 
+def test_a_run_does_not_go_on_without_its_tokenizer(adc_copy: Path):
+    (adc_copy / "tokenizer.json").unlink()
+    with pytest.raises(RunDirectoryError, match=r"copied/tokenizer\.json is missing"):
+        run.train(stored(adc_copy), adc_copy)
+    assert not (adc_copy / "tokenizer.json").exists()
+
+
+def test_what_may_differ_is_stored_only_when_it_fits(adc_copy: Path):
+    before = (adc_copy / "experiment.json").read_bytes()
+    with pytest.raises(ConfigError, match="evaluation.batch"):
+        run.train(odd_evaluation(stored(adc_copy)), adc_copy)
+    assert (adc_copy / "experiment.json").read_bytes() == before
+
+
 # --- mistakes, before anything is computed ----------------------------------------------------
 
 
@@ -207,6 +221,17 @@ def test_a_mistake_in_an_experiment_is_named_and_leaves_the_directory_free(
 ):
     with pytest.raises(ValueError, match=message):
         run.train(spoil(tiny_run.adc("nowhere")), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_pretrained_weights_that_are_missing_or_do_not_fit_leave_the_directory_free(
+    tagger_run: Path, tmp_path: Path
+):
+    with pytest.raises(RunDirectoryError, match="nowhere is no run directory"):
+        run.train(tiny_run.adc(str(tmp_path / "nowhere")), tmp_path / "run")
+    small = replace(tiny_run.adc("unused"), start=(StartFrom(str(tagger_run)),))
+    with pytest.raises(ValueError, match=r"encoder/conv_1/kernel: \(5, 5, 1, 4\)"):
+        run.train(small, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
