@@ -46,6 +46,11 @@ class Captioning:
         return not frozen or self.model.sdd.stage != "off"
 
     @property
+    def frozen(self) -> tuple[str, ...]:
+        # on cached features there is no encoder, and nothing matches
+        return ("encoder/.*",) if self.model.freeze_encoder else ()
+
+    @property
     def streams(self) -> tuple[str, ...]:
         return ("augment", "dropout")
 
@@ -89,6 +94,10 @@ class Tagging:
     @property
     def couples_examples(self) -> bool:
         return not self.model.encoder.freeze_batch_norm
+
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        return ()
 
     @property
     def streams(self) -> tuple[str, ...]:

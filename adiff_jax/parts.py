@@ -1,6 +1,6 @@
 """The parts of an experiment once its data are at hand: mesh, tokenizer, objective, rows."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -32,6 +32,7 @@ from adiff_jax.parallel.mesh import (
     replicated,
 )
 from adiff_jax.protocol import Variables
+from adiff_jax.train.optim import trainable
 
 
 @dataclass(frozen=True)
@@ -160,3 +161,24 @@ def abstract_variables(parts: Parts, train_source: Source) -> Variables:
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere),
         jax.eval_shape(parts.objective.init, jax.random.key(0), batch),
     )
+
+
+def check_frozen(experiment: Experiment, params: Mapping[str, Any]) -> None:
+    """Raise ConfigError when `optimizer.freeze` alone freezes a whole encoder.
+
+    It would still drop out, and normalise by the statistics of its batches.
+    """
+    model, optimizer = experiment.model, experiment.train.optimizer
+    held = isinstance(model, Adc) and model.freeze_encoder
+    encoder = {name: tree for name, tree in params.items() if name == "encoder"}
+    left = jax.tree.leaves(trainable(optimizer, encoder))
+    if encoder and not left and not held:
+        way_out = (
+            "set model.freeze_encoder to True instead"
+            if isinstance(model, Adc)
+            else "a tagger trains its encoder, leave a part of it out"
+        )
+        raise ConfigError(
+            "train.optimizer.freeze holds every parameter of the encoder, which would still drop "
+            f"out and normalise by its batches: {way_out}"
+        )

@@ -80,6 +80,12 @@ class Objective(Protocol):
         ...
 
     @property
+    def frozen(self) -> tuple[str, ...]:
+        """Patterns of the parameters that the task holds, in evaluation mode; as in
+        `optimizer.freeze`, but one that matches nothing is no error."""
+        ...
+
+    @property
     def streams(self) -> tuple[str, ...]:
         """Names of the random streams that `loss` draws from when `train` is True."""
         ...

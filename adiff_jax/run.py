@@ -23,7 +23,7 @@ from adiff_jax.data.tokenizers import load_tokenizer
 from adiff_jax.experiment import Experiment, StartFrom, from_json, to_json
 from adiff_jax.models.tagger import Tagger
 from adiff_jax.parallel.mesh import MeshConfig, check_divides, make_mesh
-from adiff_jax.parts import Parts, abstract_variables, assemble, open_data
+from adiff_jax.parts import Parts, abstract_variables, assemble, check_frozen, open_data
 from adiff_jax.plots import plot_curves
 from adiff_jax.protocol import Variables
 from adiff_jax.train.loop import fit
@@ -62,6 +62,7 @@ def train(experiment: Experiment, workdir: epath.PathLike) -> RunDirectory:
     evaluate = validation(parts, open_data(experiment.data.validation))
     check_divides(experiment.train.global_batch, parts.mesh, experiment.train.accumulate)
     abstract = abstract_variables(parts, source)
+    check_frozen(experiment, abstract["params"])
     start_from = pretrained(experiment.start) if experiment.start and not resumed else None
     if start_from is not None:
         start_from(abstract)  # refuses now what is missing or does not fit

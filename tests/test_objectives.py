@@ -15,6 +15,11 @@ from adiff_jax.arrays import Batch, Term
 from adiff_jax.models.adc import Adc
 from adiff_jax.models.tagger import Tagger
 from adiff_jax.objectives import Captioning, Tagging, disentanglement_controls
+from adiff_jax.parallel.mesh import MeshConfig, make_mesh
+from adiff_jax.parallel.sharding import Rules, rules_table
+from adiff_jax.train.optim import Optimizer
+from adiff_jax.train.state import abstract_state, with_variables
+from adiff_jax.train.step import make_train_step
 from tests.lowered import products
 from tests.models.toys import (
     ADC,
@@ -202,6 +207,31 @@ def test_examples_are_coupled_by_batch_norm_or_sdd() -> None:
     assert not Captioning(replace(ADC, encoder=statistics_kept)).couples_examples
     assert Tagging(Tagger()).couples_examples
     assert not Tagging(Tagger(encoder=statistics_kept)).couples_examples
+
+
+def test_a_frozen_encoder_stays_bit_for_bit_and_holds_no_optimizer_state() -> None:
+    adc = replace(ADC, freeze_encoder=True)
+    objective, batch = Captioning(adc), audio_batch()
+    optimizer = Optimizer(learning_rate=0.1, weight_decay=0.5, ema=0.9)
+    arguments = (objective, optimizer, 3, batch)
+    mesh = make_mesh(MeshConfig(), jax.devices()[:1])
+    abstract = abstract_state(*arguments, mesh, Rules())
+    assert not [
+        path for path, *_ in rules_table(abstract.opt_state, mesh, Rules()) if "encoder" in path
+    ]
+
+    shapes = {"params": abstract.params, "batch_stats": abstract.batch_stats}
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), abstract)
+    first = state = with_variables(zeros, drawn(shapes))
+    run = quick_jit(make_train_step(objective, optimizer, 3))
+    for step in range(3):
+        state, metrics = run(state, batch, np.uint32(0), np.int32(step))
+        assert metrics["applied"]
+    for name in ("params", "batch_stats", "ema"):
+        before, after = (getattr(s, name)["encoder"] for s in (first, state))
+        jax.tree.map(np.testing.assert_array_equal, after, before)
+    moved = state.params["projection"]["kernel"] != first.params["projection"]["kernel"]
+    assert moved.all()
 
 
 def test_labels_are_smoothed_in_training_only() -> None:

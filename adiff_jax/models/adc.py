@@ -38,7 +38,7 @@ class Adc:
     decoder: TextDecoder = TextDecoder()
     vocab_size: int = 256
     augment: Augment = Augment()
-    freeze_encoder: bool = False  # evaluation mode, batch statistics included
+    freeze_encoder: bool = False  # evaluation mode, and nothing below `encoder` is trained
     difference_channel: bool = False  # log-mel of clip 2 minus clip 1 as second input channel
     difference_tokens: int = 0  # pooled difference vectors appended to the memory
     compute: Literal["float32", "bfloat16"] = "float32"
@@ -112,8 +112,6 @@ class AdcModel(nn.Module):
             frame_lengths(config.encoder.frontend, lengths.reshape(-1)),
             train and not config.freeze_encoder,
         )
-        if config.freeze_encoder:
-            frames = jax.lax.stop_gradient(frames)
         frames = frames.reshape(-1, 2, *frames.shape[1:])
         mask = mask.reshape(-1, 2, mask.shape[1])
         return frames[:, 0], frames[:, 1], mask[:, 0], mask[:, 1]

@@ -7,7 +7,7 @@ and hold no optimizer state: trees of trainable leaves have None in their place.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -112,6 +112,11 @@ def _multiply(multipliers: tuple[tuple[str, float], ...], updates: Params) -> An
     return jax.tree_util.tree_map_with_path(scale, updates)
 
 
+def also_frozen(config: Optimizer, patterns: tuple[str, ...]) -> Optimizer:
+    """The optimizer that freezes what these patterns match besides its own."""
+    return replace(config, freeze=(*config.freeze, *patterns))
+
+
 def frozen(config: Optimizer, path: tuple[Any, ...]) -> bool:
     """Whether the leaf at this key path is frozen. Batch statistics follow the same patterns."""
     return any(re.fullmatch(pattern, leaf_path(path)) for pattern in config.freeze)
@@ -135,7 +140,12 @@ def average(config: Optimizer, ema: Params | None, params: Params) -> Any:
     """The exponential moving average of the parameters, one step on; None when it is off."""
     if ema is None:
         return None
-    return jax.tree.map(lambda old, new: old * config.ema + new * (1 - config.ema), ema, params)
+
+    def move(path: tuple[Any, ...], old: jax.Array, new: jax.Array) -> jax.Array:
+        # rounding would move the average even of a leaf that stays
+        return old if frozen(config, path) else old * config.ema + new * (1 - config.ema)
+
+    return jax.tree_util.tree_map_with_path(move, ema, params)
 
 
 def check_patterns(config: Optimizer, params: Params) -> None:

@@ -17,7 +17,13 @@ from jax.sharding import Mesh
 from adiff_jax.arrays import Batch
 from adiff_jax.parallel.sharding import Rules, leaf_path, tree_shardings
 from adiff_jax.protocol import Objective, Variables
-from adiff_jax.train.optim import Optimizer, check_patterns, trainable, transformation
+from adiff_jax.train.optim import (
+    Optimizer,
+    also_frozen,
+    check_patterns,
+    trainable,
+    transformation,
+)
 
 
 @struct.dataclass
@@ -47,6 +53,7 @@ def _make(objective: Objective, optimizer: Optimizer, steps: int, batch: Batch, 
     variables = objective.init(random_keys(seed)[0], batch)
     params = variables["params"]
     check_patterns(optimizer, params)
+    optimizer = also_frozen(optimizer, objective.frozen)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
@@ -107,7 +114,8 @@ def with_variables(state: TrainState, variables: Variables) -> TrainState:
 def overlay(
     variables: Variables, pretrained: Variables, mapping: tuple[tuple[str, str], ...]
 ) -> Variables:
-    """`variables` with subtrees taken from `pretrained`, placed as those they replace.
+    """`variables` (or their shapes) with subtrees taken from `pretrained`, placed as those they
+    replace.
 
     Each (source, target) of `mapping` is a subtree of `pretrained` and one of `variables`
     ("encoder", "model/encoder"; "" is the whole), in parameters and batch statistics alike. They
@@ -155,7 +163,7 @@ def _below(leaves: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     return {path[len(start) :]: leaf for path, leaf in leaves.items() if path.startswith(start)}
 
 
-def _placed_like(value: Any, leaf: jax.Array) -> jax.Array:
+def _placed_like(value: Any, leaf: jax.Array | jax.ShapeDtypeStruct) -> jax.Array:
     rows = np.asarray(value).astype(leaf.dtype)
     return jax.make_array_from_callback(leaf.shape, leaf.sharding, lambda index: rows[index])
 

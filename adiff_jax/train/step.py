@@ -43,6 +43,7 @@ def make_train_step(
             "across the batch, so micro-batches do not add up to the full batch; set accumulate=1 "
             "and a smaller global_batch, or more devices"
         )
+    optimizer = optim.also_frozen(optimizer, objective.frozen)
     update = optim.transformation(optimizer, steps).update
     rate = optim.learning_rate(optimizer, steps)
 

@@ -21,6 +21,7 @@ from adiff_jax.experiment import ConfigError, Evaluation, Experiment, StartFrom,
 from adiff_jax.models.sdd import Disentanglement
 from adiff_jax.parallel.mesh import MeshConfig
 from adiff_jax.run import Trained
+from adiff_jax.train.optim import Optimizer
 from tests.abstract import abstract_batch
 from tests.top import tiny_run
 
@@ -196,6 +197,15 @@ def odd_batch(experiment: Experiment) -> Experiment:
     return replace(experiment, train=replace(experiment.train, global_batch=12))
 
 
+def frozen_by_pattern(experiment: Experiment) -> Experiment:
+    frozen = Optimizer(freeze=("encoder/(conv|norm).*", "encoder/network/.*"))
+    return replace(experiment, train=replace(experiment.train, optimizer=frozen))
+
+
+def frozen_tagger(experiment: Experiment) -> Experiment:
+    return frozen_by_pattern(tiny_run.tagger())
+
+
 def pairs_for_a_tagger(experiment: Experiment) -> Experiment:
     return replace(experiment, model=tiny_run.tagger().model)
 
@@ -212,6 +222,8 @@ def other_classes(experiment: Experiment) -> Experiment:
         (short_captions, "max_tokens is 4; set it to at least"),
         (odd_evaluation, r"evaluation.batch: .*multiple of 8"),
         (odd_batch, r"global_batch=12 .*multiple of 8"),
+        (frozen_by_pattern, "freeze holds every .* encoder.* set model.freeze_encoder to True"),
+        (frozen_tagger, "freeze holds every .* encoder.* a tagger trains its encoder"),
         (pairs_for_a_tagger, "data.train is SynthPairs: a tagger trains on LabelledMixes"),
         (other_classes, r"model.classes is 3, but the training source has 8 classes: \w+, "),
     ],

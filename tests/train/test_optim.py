@@ -109,3 +109,12 @@ def test_the_average_moves_by_its_share() -> None:
     moved = average(config, PARAMS, jax.tree.map(lambda x: x * 5, PARAMS))
     np.testing.assert_allclose(moved["head"]["kernel"], 0.75 * 1 + 0.25 * 5)
     assert average(Optimizer(), None, PARAMS) is None
+
+
+def test_the_average_of_a_frozen_leaf_is_that_leaf_without_rounding() -> None:
+    config = Optimizer(ema=0.9, freeze=("encoder/.*",))
+    thirds = jax.tree.map(lambda x: x / 3, PARAMS)
+    averaged = thirds
+    for _ in range(5):
+        averaged = average(config, averaged, thirds)
+    np.testing.assert_array_equal(averaged["encoder"]["kernel"], thirds["encoder"]["kernel"])

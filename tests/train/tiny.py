@@ -48,6 +48,10 @@ class Regression:
         return self.net.batch_norm
 
     @property
+    def frozen(self) -> tuple[str, ...]:
+        return ()
+
+    @property
     def streams(self) -> tuple[str, ...]:
         return ("dropout",)
 
@@ -87,6 +91,10 @@ class Contrastive:
     @property
     def couples_examples(self) -> bool:
         return True
+
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        return ()
 
     @property
     def streams(self) -> tuple[str, ...]:
