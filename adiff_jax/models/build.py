@@ -8,8 +8,8 @@ from adiff_jax.models.byola import ByolA, ByolA2, ByolAEncoder, StridedByolA
 Encoder = ByolA | ByolA2 | StridedByolA
 """Any encoder of the house.
 
-Its configuration names the frontend, normalisation (`mean`, `std`), input `channels`, `stride` and
-`output_width`; its module maps (features [b f m c], lengths [b], train) -> (frames [b t d], mask).
+Its configuration names the frontend, normalisation (`mean`, `std`), input `channels` and
+`stride`; its module maps (features [b f m c], lengths [b], train) -> (frames [b t d], mask).
 """
 
 

@@ -34,10 +34,6 @@ class ByolA:
     freeze_batch_norm: bool = False  # keep the running statistics; for batches below 16
     stride: ClassVar[int] = 8  # frames of log-mel in one output frame
 
-    @property
-    def output_width(self) -> int:
-        return self.width
-
 
 @dataclass(frozen=True)
 class ByolA2:
@@ -51,10 +47,6 @@ class ByolA2:
     std: float = 4.5
     freeze_batch_norm: bool = False
     stride: ClassVar[int] = 4
-
-    @property
-    def output_width(self) -> int:
-        return 64 * (self.frontend.mels // self.stride) + self.hidden
 
 
 @dataclass(frozen=True)
@@ -70,10 +62,6 @@ class StridedByolA:
     std: float = 4.5
     freeze_batch_norm: bool = False
     stride: ClassVar[int] = 8
-
-    @property
-    def output_width(self) -> int:
-        return self.width
 
 
 def max_pool(x: jax.Array) -> jax.Array:

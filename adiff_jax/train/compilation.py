@@ -40,11 +40,6 @@ class CompiledStep:
         self._compiled: dict[tuple[Any, ...], Callable[..., Any]] = {}
         self.flops: float | None = None
 
-    @property
-    def compilations(self) -> int:
-        """How often it was compiled."""
-        return len(self._compiled)
-
     def __call__(self, state: Any, batch: Any, *scalars: Any) -> Any:
         return self.prepare(state, batch, *scalars)(state, batch, *scalars)
 
