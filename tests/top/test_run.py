@@ -350,6 +350,30 @@ def test_with_sdd_its_losses_and_controls_are_evaluated_too(stage: str):
     assert found.keys() & of_sdd == (set() if stage == "off" else of_sdd)
 
 
+def test_sdd_is_trained_and_its_controls_are_measured_from_the_start_on(tmp_path: Path):
+    experiment = tiny_run.adc("unused")
+    experiment = replace(
+        experiment,
+        model=replace(experiment.model, sdd=Disentanglement(stage="late")),
+        train=replace(experiment.train, steps=2, eval_every=1),
+        start=(),
+    )
+    run.train(experiment, tmp_path)
+    measured = [line for line in lines(tmp_path) if line["kind"] == "evaluation"]
+    assert [line["step"] for line in measured] == [0, 1, 2]
+    for scores in measured:
+        for name in ("sdd_retrieval", "retrieval_repaired"):
+            assert 0 <= scores[f"validation/{name}"] <= 1
+        assert -1.001 <= scores["validation/identical_cosine"] <= 1.001
+        assert scores["validation/loss/similarity"] > 0
+        assert "validation/loss/discrepancy" in scores
+    trained = [line for line in lines(tmp_path) if line["kind"] == "train"]
+    for line in trained:
+        parts = [line[f"loss/{name}"] for name in ("caption", "similarity", "discrepancy")]
+        assert line["loss"] == pytest.approx(sum(parts), rel=1e-5)
+    assert len(trained) == 2
+
+
 def test_a_mean_over_batches_weighs_every_example_alike():
     batches = [{"loss": (6.0, 3.0), "none": (0.0, 0.0)}, {"loss": (1.0, 1.0), "none": (0.0, 0.0)}]
     assert validate.term_means(batches) == {"loss": 7 / 4}
