@@ -8,10 +8,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from tqdm import tqdm
 
 from adiff_jax.audio.frontends import frame_lengths
-from adiff_jax.data.features import CachedPairs, read_about, write_features
+from adiff_jax.data.features import CachedPairs, CachedSource, read_about, write_features
 from adiff_jax.data.pipeline import evaluation_batches
 from adiff_jax.data.schema import Arrays, Source
 from adiff_jax.data.transforms import Encode
@@ -25,6 +26,10 @@ from adiff_jax.run import Trained, load_trained
 def cached(config: DataConfig, encoder_run: str, path: str, data: Data) -> CachedPairs:
     """The features of a source under `path`, encoded now unless they are there.
 
+    Of the processes of one JAX program only the first encodes; the others wait for it. Programs
+    that do not know of each other, the cells of an array job, may all encode: the first to end
+    gives the cache.
+
     Raises ConfigError when `path` holds the features of another source or encoder, or of windows
     of another length, and for an encoder that single clips of `data` cannot be given to.
     """
@@ -35,11 +40,12 @@ def cached(config: DataConfig, encoder_run: str, path: str, data: Data) -> Cache
         "encoder": _fingerprint(trained),
         "seconds": data.encode.seconds,
     }
-    about = read_about(path)
-    if about is None:
+    if jax.process_index() == 0 and read_about(path) is None:
         source = open_data(config)
         write_features(path, source, encode_pairs(trained, source, data), made_of)
-    elif differing := [name for name in made_of if about[name] != made_of[name]]:
+    multihost_utils.sync_global_devices(f"features in {path}")
+    about = CachedSource(CachedPairs(path)).about
+    if differing := [name for name in made_of if about[name] != made_of[name]]:
         raise ConfigError(
             f"{path} holds features of another {' and '.join(differing)}: remove it, or choose "
             "another --workdir"
@@ -90,8 +96,9 @@ def _check_encoder(trained: Trained, run: str, data: Data) -> None:
 
 
 def _fingerprint(trained: Trained) -> str:
-    """SHA-256 of the encoder's weights and statistics."""
-    digest = hashlib.sha256()
+    """SHA-256 of the encoder's configuration (its frontend, mean and deviation among it), weights
+    and statistics."""
+    digest = hashlib.sha256(repr(trained.parts.experiment.model.encoder).encode())
     for name in sorted(trained.variables):
         for leaf in jax.tree.leaves(trained.variables[name]["encoder"]):
             digest.update(np.asarray(leaf).tobytes())

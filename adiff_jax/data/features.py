@@ -1,11 +1,16 @@
 """Cached encoder features of pairs: written once, read at memory speed, audio left behind.
 
-A directory holds `frames.npy` [n 2 f d] float16 and `pairs.jsonl`, one example a line; `about.json`
-is written last and says what the features were made of, so that a cache that is half written or
-was made by another encoder is refused. Clips must fill their window: every frame is valid.
+A directory holds `frames.npy` [n 2 f d] float16, `pairs.jsonl`, one example a line, and
+`about.json`, which says what the features were made of. They are written into a directory of the
+writer's own beside it, `NAME.partial-...`, which takes the name when it is whole: jobs that want
+the same cache at the same time do not write into each other's, and what was interrupted is never
+taken for finished. Clips must fill their window: every frame is valid.
 """
 
 import json
+import os
+import shutil
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,6 +24,7 @@ from adiff_jax.data.builders.table_source import edits_from_json, edits_to_json
 from adiff_jax.data.schema import Arrays, Example, Source, Truth
 
 ABOUT = "about.json"
+_LARGEST = float(np.finfo(np.float16).max)
 
 
 @dataclass(frozen=True)
@@ -88,28 +94,59 @@ def write_features(
     batches: Iterable[tuple[Arrays, np.ndarray, np.ndarray]],
     made_of: Mapping[str, Any],
 ) -> None:
-    """Write the features of a whole source.
+    """Write the features of a whole source; `path` appears when they are whole.
 
     `batches` yields (loader batch, frames [b 2 f d], valid frames [b 2]) in the order of the
-    source; rows that are not valid are skipped. `made_of` identifies encoder and source.
+    source; rows that are not valid are skipped. `made_of` identifies encoder and source. A cache
+    that another writer finished meanwhile stays, and this one is dropped: read what `path` is
+    made of afterwards.
 
-    Raises ValueError for a clip that is shorter than its window, or when examples are missing.
+    Raises ValueError for a clip that is shorter than its window, for features that float16 cannot
+    hold, when examples are missing, and when `path` holds something that is no finished cache;
+    nothing is kept then.
     """
-    directory = epath.Path(path)
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / ABOUT).unlink(missing_ok=True)
+    if read_about(path) is None and os.path.isdir(path) and os.listdir(path):
+        raise ValueError(
+            f"{path} is there but holds no finished feature cache: remove it, or choose another"
+        )
+    whole = path.rstrip("/")
+    private = f"{whole}.partial-{uuid.uuid4().hex[:12]}"
+    os.makedirs(private)
+    try:
+        _write(private, source, batches, made_of)
+        try:
+            os.rename(private, whole)
+        except OSError:  # not empty: another writer was first
+            if read_about(path) is None:
+                raise
+    finally:
+        shutil.rmtree(private, ignore_errors=True)  # gone already when it took its name
+
+
+def _write(
+    directory: str,
+    source: Source,
+    batches: Iterable[tuple[Arrays, np.ndarray, np.ndarray]],
+    made_of: Mapping[str, Any],
+) -> None:
     stored = None
     written = 0
-    with (directory / "pairs.jsonl").open("w") as lines:
+    with open(f"{directory}/pairs.jsonl", "w") as lines:
         for arrays, frames, lengths in batches:
             if stored is None:
                 shape = (len(source), *frames.shape[1:])
-                stored = open_memmap(f"{path}/frames.npy", "w+", np.float16, shape)
+                stored = open_memmap(f"{directory}/frames.npy", "w+", np.float16, shape)
             for place in np.flatnonzero(arrays["valid"]):
                 index = int(arrays["example_id"][place])
                 truth = source.truth(index)
                 if (lengths[place] < frames.shape[2]).any():
                     raise ValueError(f"{truth.id}: a clip is shorter than the encoder's window")
+                if not (np.abs(frames[place]) <= _LARGEST).all():
+                    raise ValueError(
+                        f"{truth.id}: features reach {np.abs(frames[place]).max():.3g}, but "
+                        f"float16 holds finite numbers up to {_LARGEST:.0f}; train the cells on "
+                        "audio, without features_from"
+                    )
                 stored[index] = frames[place]
                 lines.write(json.dumps(_line(truth, int(arrays["scene_id"][place]))) + "\n")
                 written += 1
@@ -117,7 +154,7 @@ def write_features(
         raise ValueError(f"{written} of {len(source)} examples were encoded; nothing is kept")
     stored.flush()
     about = {**made_of, "texts": list(source.texts())}
-    (directory / ABOUT).write_text(json.dumps(about))
+    (epath.Path(directory) / ABOUT).write_text(json.dumps(about))
 
 
 def _line(truth: Truth, scene: int) -> dict[str, Any]:

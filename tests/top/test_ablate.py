@@ -18,7 +18,7 @@ from adiff_jax.ablate import Cell, Grid, collect, load_grid, run_cells, share
 from adiff_jax.answer import First
 from adiff_jax.arrays import Batch
 from adiff_jax.cache import cached
-from adiff_jax.data.features import CachedPairs, CachedSource, write_features
+from adiff_jax.data.features import CachedPairs, CachedSource, read_about, write_features
 from adiff_jax.data.pipeline import evaluation_batches
 from adiff_jax.data.schema import Arrays, Source, Truth
 from adiff_jax.data.transforms import Encode, EncodeConfig
@@ -317,6 +317,25 @@ def test_features_of_another_encoder_are_refused(
         cached(data.test[0].source, str(tagger_run), path, data)
 
 
+def test_features_of_an_encoder_with_other_statistics_are_refused(
+    begun: tuple[Grid, Path], tagger_run: Path, monkeypatch: pytest.MonkeyPatch
+):
+    load = run.load_trained
+
+    def shifted(path: Any) -> Any:
+        trained = load(path)
+        experiment = trained.parts.experiment
+        model = replace(experiment.model, encoder=replace(experiment.model.encoder, mean=-4.0))
+        parts = replace(trained.parts, experiment=replace(experiment, model=model))
+        return replace(trained, parts=parts)
+
+    monkeypatch.setattr("adiff_jax.cache.load_trained", shifted)
+    data = cell_experiment().data
+    with pytest.raises(ConfigError, match="pairs holds features of another encoder: remove it"):
+        path = str(begun[1] / "features" / "pairs")
+        cached(data.test[0].source, str(tagger_run), path, data)
+
+
 def test_features_of_another_source_or_window_are_refused(
     begun: tuple[Grid, Path], tagger_run: Path
 ):
@@ -356,43 +375,117 @@ def encoded(source: Source, count: int, valid_frames: int = 6) -> Iterator[tuple
         yield arrays, frames, np.full((4, 2), valid_frames)
 
 
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "features"
+
+
 def test_each_example_finds_its_own_features_and_padding_rows_are_dropped(
-    test_pairs: Source, tmp_path: Path
+    test_pairs: Source, path: Path
 ):
     first = First(test_pairs, 10)
-    write_features(str(tmp_path), first, encoded(first, 10), {"source": 1})
-    found = CachedSource(CachedPairs(str(tmp_path)))
+    write_features(str(path), first, encoded(first, 10), {"source": 1})
+    found = CachedSource(CachedPairs(str(path)))
     assert len(found) == 10
     for index in range(10):
         np.testing.assert_array_equal(found[index].features[1], np.full((6, 3), index))
-    assert json.loads((tmp_path / "about.json").read_text())["source"] == 1
+    assert json.loads((path / "about.json").read_text())["source"] == 1
 
 
-def test_a_cache_that_was_not_finished_is_refused(test_pairs: Source, tmp_path: Path):
+def test_of_a_cache_that_was_broken_off_nothing_is_kept(test_pairs: Source, path: Path):
     def broken() -> Iterator[tuple[Arrays, Any, Any]]:
         yield next(encoded(test_pairs, 12))
+        (private,) = path.parent.iterdir()
+        assert (private / "frames.npy").exists()
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_features(str(tmp_path), test_pairs, broken(), {})
-    assert (tmp_path / "frames.npy").exists()
+        write_features(str(path), test_pairs, broken(), {})
+    with pytest.raises(ValueError, match="8 of 12 examples were encoded; nothing is kept"):
+        write_features(str(path), test_pairs, encoded(test_pairs, 8), {})
+    assert list(path.parent.iterdir()) == []
     with pytest.raises(ValueError, match="holds no finished feature cache"):
-        CachedSource(CachedPairs(str(tmp_path)))
+        CachedSource(CachedPairs(str(path)))
 
 
-def test_a_finished_cache_that_is_written_again_and_broken_off_is_refused(
-    test_pairs: Source, tmp_path: Path
+def test_what_a_killed_writer_left_is_not_taken_for_a_cache(test_pairs: Source, path: Path):
+    left = path.with_name("features.partial-0123")
+    left.mkdir()
+    (left / "frames.npy").write_bytes(b"half")
+    assert read_about(str(path)) is None
+    write_features(str(path), test_pairs, encoded(test_pairs, 12), {})
+    assert len(CachedSource(CachedPairs(str(path)))) == 12
+
+
+def test_a_folder_that_is_no_cache_is_left_alone(test_pairs: Source, path: Path):
+    path.mkdir()
+    (path / "letter.txt").write_text("dear reader")
+    with pytest.raises(ValueError, match="features is there but holds no finished .*: remove it"):
+        write_features(str(path), test_pairs, encoded(test_pairs, 12), {})
+    assert [file.name for file in path.iterdir()] == ["letter.txt"]
+
+
+def test_of_two_writers_at_once_the_first_to_end_gives_the_whole_cache(
+    test_pairs: Source, path: Path
 ):
-    write_features(str(tmp_path), test_pairs, encoded(test_pairs, 12), {})
-    CachedSource(CachedPairs(str(tmp_path)))
-    with pytest.raises(ValueError, match="8 of 12 examples were encoded"):
-        write_features(str(tmp_path), test_pairs, encoded(test_pairs, 8), {})
-    with pytest.raises(ValueError, match="holds no finished feature cache"):
-        CachedSource(CachedPairs(str(tmp_path)))
+    def overtaken() -> Iterator[tuple[Arrays, Any, Any]]:
+        for place, (arrays, frames, lengths) in enumerate(encoded(test_pairs, 12)):
+            yield arrays, frames + 100, lengths
+            if place == 1:
+                write_features(str(path), test_pairs, encoded(test_pairs, 12), {"by": "other"})
+
+    write_features(str(path), test_pairs, overtaken(), {"by": "this one"})
+    found = CachedSource(CachedPairs(str(path)))
+    assert found.about["by"] == "other"
+    for index in range(12):
+        np.testing.assert_array_equal(found[index].features[0], np.full((6, 3), index))
+    assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_clip_that_does_not_fill_its_window_is_refused_and_named(
-    test_pairs: Source, tmp_path: Path
+def test_a_cache_that_another_writer_made_of_something_else_meanwhile_is_refused(
+    test_pairs: Source, tagger_run: Path, path: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    def overtaken(*_: Any) -> Iterator[tuple[Arrays, Any, Any]]:
+        other = {"source": {}, "encoder": "other", "seconds": 1.0}
+        write_features(str(path), test_pairs, encoded(test_pairs, 12), other)
+        yield from encoded(test_pairs, 12)
+
+    monkeypatch.setattr("adiff_jax.cache.encode_pairs", overtaken)
+    data = cell_experiment().data
+    with pytest.raises(ConfigError, match="holds features of another source and encoder"):
+        cached(data.test[0].source, str(tagger_run), str(path), data)
+
+
+def test_only_the_first_process_encodes_and_the_others_wait(
+    test_pairs: Source, tagger_run: Path, path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    data = cell_experiment().data
+    source = data.test[0].source
+    monkeypatch.setattr("adiff_jax.cache.encode_pairs", lambda *_: encoded(test_pairs, 12))
+    cached(source, str(tagger_run), str(path), data)
+    first = path.rename(path.with_name("by the first process"))
+    monkeypatch.setattr("adiff_jax.cache.encode_pairs", None)
+    monkeypatch.setattr(jax, "process_index", lambda: 1)
+    barrier = "adiff_jax.cache.multihost_utils.sync_global_devices"
+    monkeypatch.setattr(barrier, lambda name: first.rename(path))
+    assert cached(source, str(tagger_run), str(path), data) == CachedPairs(str(path))
+
+
+@pytest.mark.parametrize("value", [7e4, -7e4, np.nan])
+def test_features_beyond_float16_are_refused_and_the_pair_named(
+    value: float, test_pairs: Source, path: Path
+):
+    def large() -> Iterator[tuple[Arrays, Any, Any]]:
+        for arrays, frames, lengths in encoded(test_pairs, 12):
+            frames = frames.copy()
+            frames[arrays["example_id"] == 5, 1, 2, 0] = value
+            yield arrays, frames, lengths
+
+    with pytest.raises(ValueError, match="test/000005: features reach (7e[+]04|nan), but float16"):
+        write_features(str(path), test_pairs, large(), {})
+    assert not path.exists()
+
+
+def test_a_clip_that_does_not_fill_its_window_is_refused_and_named(test_pairs: Source, path: Path):
     with pytest.raises(ValueError, match="test/000000: a clip is shorter"):
-        write_features(str(tmp_path), test_pairs, encoded(test_pairs, 12, valid_frames=5), {})
+        write_features(str(path), test_pairs, encoded(test_pairs, 12, valid_frames=5), {})
