@@ -129,8 +129,8 @@ def _truncated(data: bytes, kind: str, promised: int, read: int) -> bool:
     if read < promised:
         return True
     if kind == "OGG":
-        last_page = data.rfind(b"OggS")
-        return not data[last_page + 5] & 0x04  # the "end of stream" flag of the last page
+        flags = data[data.rfind(b"OggS") + 5 :]  # of the last page; none if it is cut before them
+        return not flags or not flags[0] & 0x04  # "end of stream"
     if kind in ("WAV", "WAVEX") and data[:4] == b"RIFF":
         size = int.from_bytes(data[4:8], "little")
         return size not in _STREAMED and size + 8 > len(data) + 1  # the pad byte is often missing

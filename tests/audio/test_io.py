@@ -1,6 +1,7 @@
 """Audio files: what is read is what was written; what cannot be trusted is refused by name."""
 
 import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -169,6 +170,18 @@ def test_half_a_file_is_called_truncated_in_every_format(tmp_path: Path, suffix:
     data = path.read_bytes()
     with pytest.raises(AudioError, match="truncated|cannot be read"):
         decode_audio(data[: len(data) // 2], "half", RATE)
+
+
+@pytest.mark.parametrize("kept", [4, 5, 6])
+def test_an_ogg_file_cut_at_a_page_is_called_truncated(kept: int) -> None:
+    """4 bytes are the page's capture pattern, the sixth byte its flags."""
+    buffer = io.BytesIO()
+    sf.write(buffer, tone(seconds=30.0), RATE, format="OGG")
+    data = buffer.getvalue()
+    pages = [found.start() for found in re.finditer(rb"OggS", data)]
+    assert len(pages) > 3
+    with pytest.raises(AudioError, match="cut is truncated"):
+        decode_audio(data[: pages[-2] + kept], "cut", RATE)
 
 
 def test_a_wav_stream_of_unknown_length_is_no_truncated_file() -> None:
