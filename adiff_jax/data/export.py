@@ -2,7 +2,8 @@
 
     OUT/audio/*.flac    each clip once, however many pairs use it
     OUT/pairs.csv       key, s1_fn, s2_fn, caption_1 ... (the columns of AudioDiffCaps)
-    OUT/pairs.jsonl     the same with edits, labels, recordings, prompt, tier and SHA-256 of samples
+    OUT/pairs.jsonl     the same with edits, labels, recordings, prompt, tier, SHA-256 of samples;
+                        edits as lists of [operation, event, replacement]
 
 The journal is written pair by pair, and what it holds is not made again: an interrupted run goes
 on where it stopped.
@@ -14,13 +15,13 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
 from typing import Any, Literal
 
 import numpy as np
 from etils import epath
 
 from adiff_jax.audio.io import as_pcm16, write_audio
+from adiff_jax.data.builders.table_source import edits_to_rows
 from adiff_jax.data.schema import Example, Source
 
 JOURNAL = "pairs.jsonl"
@@ -48,11 +49,12 @@ def write_pairs(
     (out / AUDIO).mkdir(parents=True, exist_ok=True)
     entries = _resumed(source, out, fmt)
     files = {clip["sha256"]: clip["file"] for entry in entries for clip in entry["clips"]}
+    taken = set(files.values())
     with (out / JOURNAL).open("w") as journal:
         for entry in entries:
             journal.write(json.dumps(entry) + "\n")
         for index in progress(range(len(entries), len(source))):
-            entry = _write_example(source[index], out, fmt, files)
+            entry = _write_example(source[index], out, fmt, files, taken)
             entries.append(entry)
             journal.write(json.dumps(entry) + "\n")
             journal.flush()
@@ -77,21 +79,24 @@ def wave_hash(wave: np.ndarray) -> str:
 
 
 def _write_example(
-    example: Example, out: epath.Path, fmt: str, files: dict[str, str]
+    example: Example, out: epath.Path, fmt: str, files: dict[str, str], taken: set[str]
 ) -> dict[str, Any]:
     clips = []
     for number, wave in enumerate(example.waves, start=1):
         digest = wave_hash(wave)
         if digest not in files:
             name = f"{_safe(example.id)}-{number}.{fmt}"
+            if name in taken:  # "a/b" and "a_b" are one name
+                name = f"{_safe(example.id)}-{number}-{digest}.{fmt}"
             write_audio(out / AUDIO / name, wave, example.rate)
             files[digest] = name
+            taken.add(name)
         clips.append({"file": files[digest], "sha256": digest})
     return {
         "id": example.id,
         "clips": clips,
         "captions": list(example.captions),
-        "edits": None if example.edits is None else [asdict(edit) for edit in example.edits],
+        "edits": edits_to_rows(example.edits),
         "labels": list(example.labels),
         "recordings": list(example.recordings),
         "prompt": example.prompt,

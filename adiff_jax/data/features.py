@@ -20,7 +20,7 @@ import numpy as np
 from etils import epath
 from numpy.lib.format import open_memmap
 
-from adiff_jax.data.builders.table_source import edits_from_json, edits_to_json
+from adiff_jax.data.builders.table_source import edits_from_rows, edits_to_rows
 from adiff_jax.data.schema import Arrays, Example, Source, Truth
 
 ABOUT = "about.json"
@@ -161,7 +161,7 @@ def _line(truth: Truth, scene: int) -> dict[str, Any]:
     return {
         "id": truth.id,
         "captions": truth.references,
-        "edits": edits_to_json(truth.edits),
+        "edits": edits_to_rows(truth.edits),
         "recordings": truth.recordings,
         "prompt": truth.prompt,
         "tier": truth.tier,
@@ -175,7 +175,7 @@ def _example(row: Mapping[str, Any]) -> Example:
         waves=(),
         rate=0,
         captions=tuple(row["captions"]),
-        edits=edits_from_json(row["edits"]),
+        edits=edits_from_rows(row["edits"]),
         recordings=tuple(row["recordings"]),
         prompt=row["prompt"],
         tier=row["tier"],

@@ -17,6 +17,7 @@ from adiff_jax.data.sources import LabelledMixes, NaturalPairs, SynthPairs, open
 from adiff_jax.data.synth.captions import read_edits
 from adiff_jax.data.synth.library import Procedural
 from adiff_jax.data.synth.recipe import Recipe
+from tests.data.test_builders import ListSource
 
 RATE = 8_000
 MADE = Procedural(recordings_per_class=2)
@@ -44,7 +45,7 @@ def test_files_hold_what_the_source_says(tmp_path: Path, fmt: str) -> None:
         example = source[index]
         assert row["key"] == entry["id"] == example.id
         assert [row[f"caption_{i}"] for i in range(1, 6)] == list(example.captions)
-        assert tuple(Edit(**edit) for edit in entry["edits"]) == example.edits
+        assert tuple(Edit(*edit) for edit in entry["edits"]) == example.edits
         assert tuple(entry["recordings"]) == example.recordings
         assert read_edits(row["caption_3"]) == set(example.edits)
         for column, wave in zip(("s1_fn", "s2_fn"), example.waves, strict=True):
@@ -72,6 +73,17 @@ def test_a_clip_in_many_pairs_is_written_once(tmp_path: Path) -> None:
     assert len(list((tmp_path / "audio").iterdir())) == len(heard)
     for index, entry in enumerate(journal(tmp_path)):
         assert [clip["sha256"] for clip in entry["clips"]] == samples(source[index])
+
+
+def test_ids_that_make_one_file_name_keep_their_own_clips(tmp_path: Path) -> None:
+    first, second = (open_source(PAIRS)[index] for index in (1, 2))
+    examples = [replace(first, id="a/b"), replace(second, id="a_b"), replace(first, id="a b")]
+    write_pairs(ListSource(examples), str(tmp_path))
+    rows = table(tmp_path)
+    assert rows[0]["s1_fn"] == rows[2]["s1_fn"] == "a_b-1.flac"
+    for row, example in zip(rows, examples, strict=True):
+        for column, wave in zip(("s1_fn", "s2_fn"), example.waves, strict=True):
+            assert wave_hash(read_audio(tmp_path / "audio" / row[column], RATE)) == wave_hash(wave)
 
 
 def test_single_clips_are_written_with_their_labels(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ class TableSource:
         return Truth(
             id=_text(row["id"]),
             references=_texts(row["references"]),
-            edits=edits_from_json(_text(row["edits"])),
+            edits=edits_from_rows(json.loads(_text(row["edits"]))),
             recordings=_texts(row["recordings"]),
             prompt=_text(row["prompt"]),
             tier=int(row["tier"]),
@@ -124,16 +124,26 @@ class TableSource:
         return self._opened
 
 
-def edits_to_json(edits: tuple[Edit, ...] | None) -> str:
-    """Edits as a JSON list of [operation, event, replacement]; null where they are unknown."""
+def table_splits(path: epath.PathLike) -> tuple[str, ...]:
+    """The splits of the tables in a directory; none where there are no tables."""
+    folder = epath.Path(path) / "clips" / VERSION
+    if not folder.exists():
+        return ()
+    import tensorflow_datasets as tfds  # as in `_open`
+
+    return tuple(tfds.builder_from_directory(folder).info.splits)
+
+
+def edits_to_rows(edits: tuple[Edit, ...] | None) -> list[list[str]] | None:
+    """Edits as they are stored in every JSON file: a list of [operation, event, replacement];
+    None where they are unknown."""
     if edits is None:
-        return "null"
-    return json.dumps([[edit.operation, edit.event, edit.replacement] for edit in edits])
+        return None
+    return [[edit.operation, edit.event, edit.replacement] for edit in edits]
 
 
-def edits_from_json(text: str) -> tuple[Edit, ...] | None:
-    """The inverse of `edits_to_json`."""
-    rows = json.loads(text)
+def edits_from_rows(rows: Sequence[Sequence[str]] | None) -> tuple[Edit, ...] | None:
+    """The inverse of `edits_to_rows`."""
     return None if rows is None else tuple(Edit(*row) for row in rows)
 
 

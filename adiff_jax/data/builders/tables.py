@@ -7,6 +7,7 @@ so the FLAC bytes are a scalar `Tensor` of dtype object.
 """
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from etils import epath
 from tqdm import tqdm
 
 from adiff_jax.audio.io import AudioError, encode_flac
-from adiff_jax.data.builders.table_source import NO_CLIP, VERSION, edits_to_json
+from adiff_jax.data.builders.table_source import NO_CLIP, VERSION, edits_to_rows
 from adiff_jax.data.schema import Clip, Example, Source
 
 _Row = dict[str, Any]
@@ -134,7 +135,7 @@ def _pair_row(example: Example, numbers: list[int]) -> _Row:
         "clip_1": clip_1,
         "clip_2": clip_2,
         "references": list(example.captions),
-        "edits": edits_to_json(example.edits),
+        "edits": json.dumps(edits_to_rows(example.edits)),
         "labels": list(example.labels),
         "scene": example.scene,
         "recordings": list(example.recordings),
