@@ -142,7 +142,16 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     ):
         sub = actions.add_parser(name, help=summary, description=summary)
         sub.add_argument("config", help="a config file")
-        sub.add_argument("--split", default="train", help="train, validation or a test split")
+        if name == "build":
+            sub.add_argument(
+                "--split",
+                action="extend",
+                nargs="+",
+                dest="splits",
+                help="train (the default), validation, test splits: one or more",
+            )
+        else:
+            sub.add_argument("--split", default="train", help="train, validation or a test split")
         sub.add_argument("--size", type=int, help="only the first examples")
         sub.add_argument("--out", required=True)
         if name == "synth":
@@ -155,4 +164,4 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
         owned.add_argument(f"--{split}", default="", help=f"CSV file of the {split} pairs")
     owned.add_argument("--out", required=True)
     verify = actions.add_parser("verify", help="report missing, broken and duplicated clips")
-    verify.add_argument("paths", nargs="+", help="pair CSVs or folders, one a split")
+    verify.add_argument("paths", nargs="+", help="pair CSVs or folders, one a split; or tables")

@@ -133,31 +133,32 @@ def data(options: argparse.Namespace, rest: list[str]) -> None:
             from adiff_jax.data.builders.audiodiffcaps import AudioDiffCaps, build_audiodiffcaps
 
             tables = options.train, options.validation, options.test
-            build_audiodiffcaps(AudioDiffCaps(options.audio, *tables), options.out)
+            print(build_audiodiffcaps(AudioDiffCaps(options.audio, *tables), options.out))
             print(f"wrote tables to {options.out}")
         case "synth":
             from tqdm import tqdm
 
             from adiff_jax.data.export import write_pairs
 
-            source = _source(options)
+            source = _source(options, options.split)
             write_pairs(source, options.out, options.format, tqdm)
             print(f"wrote {len(source)} examples to {options.out}")
         case "build":
             from adiff_jax.data.builders.tables import build_tables
 
-            source = _source(options)
-            build_tables({options.split: source}, options.out)
-            print(f"wrote {len(source)} examples to {options.out}")
+            splits = dict.fromkeys(options.splits or ["train"])
+            sources = {split: _source(options, split) for split in splits}
+            print(build_tables(sources, options.out))
+            print(f"wrote tables to {options.out}")
 
 
-def _source(options: argparse.Namespace) -> "Source":
+def _source(options: argparse.Namespace, split: str) -> "Source":
     """The source of a split of a config file, shortened if wanted."""
     from adiff_jax.experiment import load_experiment
     from adiff_jax.parts import open_data
 
     experiment = load_experiment(options.config)
-    config = experiment.data.train if options.split == "train" else experiment.split(options.split)
+    config = experiment.data.train if split == "train" else experiment.split(split)
     if options.size is not None:
         if not hasattr(config, "size"):
             raise ValueError(f"--size: {type(config).__name__} has a size of its own")

@@ -1,19 +1,24 @@
 """What is wrong with audio on disk: missing, broken, silent, or the same in two splits.
 
 Each path is one split: a CSV table that names audio files, or a folder (with such a table, or
-just audio). Every file is decoded whole; files are the same when their samples have one SHA-256,
-whatever their names and formats. Where a journal of `export` lies beside the table, original
-recordings that two splits share are reported too.
+just audio); a directory of tables (`builders.tables`) holds several. Every clip is decoded whole;
+clips are the same when their samples have one SHA-256, whatever their names and formats. Original
+recordings that two splits share are reported too, where a journal of `export` lies beside the
+table, and from tables.
 """
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
 
+import numpy as np
 from etils import epath
 
 from adiff_jax.audio.io import AudioError, SilentClipError, read_audio
+from adiff_jax.data.builders.table_source import Table, TableSource, table_splits
 from adiff_jax.data.export import AUDIO, TABLE, read_journal, wave_hash
 from adiff_jax.data.synth.layouts import AUDIO_SUFFIXES
 
@@ -63,28 +68,61 @@ def verify(paths: Sequence[str]) -> Report:
     report = Report()
     heard: dict[str, tuple[str, str]] = {}
     known: dict[str, str] = {}
-    for split in paths:
-        clips = _clips_of(split)
-        report.counts[split] = len(clips)
-        for clip, where in clips.items():
-            if not epath.Path(clip).is_file():
-                report.missing.append(f"{where}: {clip}")
-                continue
+    for split in chain.from_iterable(map(_splits, paths)):
+        report.counts[split.name] = len(split.clips)
+        report.missing += split.missing
+        for clip, load in split.clips:
             try:
-                digest = wave_hash(read_audio(clip, _RATE))
+                digest = wave_hash(load())
             except SilentClipError as error:
                 report.silent.append(str(error))
                 continue
             except AudioError as error:
                 report.broken.append(str(error))
                 continue
-            first_split, first_clip = heard.setdefault(digest, (split, clip))
-            if first_split != split:
-                report.duplicated.append(f"{first_clip} and {clip} (SHA-256 {digest[:12]}...)")
-        for original in _originals_of(split):
-            if known.setdefault(original, split) != split:
-                report.shared.append(f"{original}: in {known[original]} and {split}")
+            first_split, first_clip = heard.setdefault(digest, (split.name, clip))
+            if first_split != split.name:
+                report.duplicated.append(f"{first_clip} and {clip} (SHA-256 {digest})")
+        for original in split.originals:
+            if known.setdefault(original, split.name) != split.name:
+                report.shared.append(f"{original}: in {known[original]} and {split.name}")
     return report
+
+
+@dataclass(frozen=True)
+class _Split:
+    """Clips by name with what decodes them; what is named but not there; recordings heard."""
+
+    name: str
+    clips: Sequence[tuple[str, Callable[[], np.ndarray]]]
+    missing: list[str]
+    originals: tuple[str, ...]
+
+
+def _splits(path: str) -> Iterator[_Split]:
+    names = table_splits(path)
+    if not names:
+        yield _split_of_files(path)
+    for name in names:
+        source = TableSource(Table(path, name))
+        clips = [
+            (f"{path}, {name}: {clip}", partial(source.clip, number, _RATE))
+            for number, clip in enumerate(source.clip_names())
+        ]
+        truths = (source.truth(index) for index in range(len(source)))
+        originals = {recording for truth in truths for recording in truth.recordings}
+        missing = [f"{path}, {name}: {line}" for line in source.dangling()]
+        yield _Split(f"{path}, {name}", clips, missing, tuple(sorted(originals)))
+
+
+def _split_of_files(path: str) -> _Split:
+    clips, missing = [], []
+    for clip, where in _clips_of(path).items():
+        if epath.Path(clip).is_file():
+            clips.append((clip, partial(read_audio, clip, _RATE)))
+        else:
+            missing.append(f"{where}: {clip}")
+    return _Split(path, clips, missing, _originals_of(path))
 
 
 def _clips_of(split: str) -> dict[str, str]:

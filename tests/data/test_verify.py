@@ -1,15 +1,20 @@
 """Verification: one finding of each kind is named, and a sound folder gives none."""
 
+import re
 import shutil
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
 import soundfile as sf
 
+from adiff_jax.data.builders.table_source import TableSource
+from adiff_jax.data.builders.tables import build_tables
 from adiff_jax.data.export import write_pairs
 from adiff_jax.data.sources import NaturalPairs, SynthPairs, open_source
 from adiff_jax.data.synth.library import Procedural
+from adiff_jax.data.synth.recipe import Recipe
 from adiff_jax.data.verify import verify
 
 RATE = 16_000
@@ -68,6 +73,38 @@ def test_the_same_audio_in_two_splits_is_found_under_other_names_and_formats(
     assert len(report.duplicated) == 1
     assert str(splits[0] / "1.wav") in report.duplicated[0]
     assert str(splits[1] / "other.flac") in report.duplicated[0]
+
+
+def test_tables_are_verified_split_by_split_and_against_files(
+    splits: tuple[Path, Path], tmp_path: Path
+) -> None:
+    made = Procedural("train", 2)
+    sources = {
+        name: open_source(SynthPairs(made, Recipe(duration=5.0), split=name, size=3))
+        for name in ("train", "test")
+    }
+    build_tables(sources, tmp_path / "tables", progress=False)
+    alone = verify([str(tmp_path / "tables")])
+    assert list(alone.counts) == [f"{tmp_path}/tables, {name}" for name in ("test", "train")]
+    assert set(alone.counts.values()) == {6}
+    assert not alone.duplicated and not alone.broken
+    assert alone.shared and all(line.endswith(", train") for line in alone.shared)
+    write_pairs(sources["test"], str(tmp_path / "files"))
+    both = verify([str(tmp_path / "files"), str(tmp_path / "tables")])
+    assert len(both.duplicated) == 6
+    assert re.search(r"tables, test: test/000000-1 \(SHA-256 [0-9a-f]{64}\)", both.duplicated[0])
+
+
+def test_a_table_whose_bytes_changed_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = open_source(SynthPairs(Procedural("train", 2), Recipe(duration=5.0), size=2))
+    build_tables({"train": source}, tmp_path / "tables", progress=False)
+    monkeypatch.setattr(TableSource, "dangling", lambda self: ["pair 7 names a clip"])
+    monkeypatch.setattr("adiff_jax.data.builders.table_source.hashlib", MagicMock())
+    report = verify([str(tmp_path / "tables")])
+    assert len(report.broken) == 4 and "do not match their SHA-256" in report.broken[0]
+    assert report.missing == [f"{tmp_path}/tables, train: pair 7 names a clip"]
 
 
 def test_a_row_whose_file_is_missing_is_named_by_table_and_line(tmp_path: Path) -> None:

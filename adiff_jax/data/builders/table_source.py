@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from etils import epath
-from tqdm import tqdm
 
 from adiff_jax.audio.io import AudioError, decode_audio
 from adiff_jax.data.schema import Clip, Edit, Example, Truth
@@ -99,23 +99,27 @@ class TableSource:
         for row in self._rows.pairs:
             yield from _texts(row["references"])
 
-    def problems(self, progress: bool = True) -> list[str]:
-        """What is wrong with the stored clips and pairs, one sentence each; reads everything."""
-        found = []
-        for clip in tqdm(self._rows.clips, "verify clips", unit="clip", disable=not progress):
-            name = _text(clip["name"])
-            if hashlib.sha256(clip["flac"]).hexdigest() != _text(clip["sha256"]):
-                found.append(f"{name}: its bytes do not match their SHA-256; build the table again")
-                continue
-            try:
-                decode_audio(clip["flac"], name, int(clip["rate"]))
-            except AudioError as error:
-                found.append(str(error))
+    def clip_names(self) -> list[str]:
+        """The name of every clip stored."""
+        return [_text(clip["name"]) for clip in self._rows.clips]
+
+    def clip(self, number: int, rate: int) -> np.ndarray:
+        """The stored clip `number`, float32 [n] at `rate` Hz. AudioError unless it can be decoded
+        and its bytes are those that were written."""
+        clip = self._rows.clips[number]
+        name = f"{self.table.path}: {_text(clip['name'])}"
+        if hashlib.sha256(clip["flac"]).hexdigest() != _text(clip["sha256"]):
+            raise AudioError(f"{name}: its bytes do not match their SHA-256; build the table again")
+        return decode_audio(clip["flac"], name, rate)
+
+    def dangling(self) -> list[str]:
+        """One sentence for every pair that names a clip which is not stored."""
         count = len(self._rows.clips)
-        for row in self._rows.pairs:
-            if any(number >= count for number in _clip_numbers(row)):
-                found.append(f"pair {_text(row['id'])} names a clip beyond the {count} stored")
-        return found
+        return [
+            f"pair {_text(row['id'])} names a clip beyond the {count} stored"
+            for row in self._rows.pairs
+            if any(number >= count for number in _clip_numbers(row))
+        ]
 
     @property
     def _rows(self) -> _Rows:
