@@ -18,6 +18,7 @@ from adiff_jax.arrays import Batch
 from adiff_jax.attention_span import attention_on_edits
 from adiff_jax.data.schema import Arrays, Source, Truth
 from adiff_jax.data.synth.made import EditedPairs
+from adiff_jax.data.transforms import fair_caption
 from adiff_jax.decode.generate import parse_strategy
 from adiff_jax.evaluate import baselines, structured
 from adiff_jax.evaluate.captions import CaptionConfig, Metric
@@ -148,13 +149,15 @@ def _texts(predictions: Sequence[Prediction]) -> dict[str, str]:
 
 
 def _baselines(trained: Trained, source: Source) -> dict[str, Sequence[Prediction]]:
-    """The most frequent training caption, and the caption of the nearest training pair."""
+    """The most frequent training caption, and a caption of the nearest training pair."""
     training = open_data(trained.parts.experiment.data.train)
     count = min(RETRIEVAL_EXAMPLES, len(training))
-    captions = [training.truth(index).references[0] for index in range(count)]
+    known = truths_of(First(training, count))
+    captions = [fair_caption(truth.id, truth.references) for truth in known]
     truths = truths_of(source)
+    said = (text for truth in known for text in truth.references)
     return {
-        "most frequent": baselines.most_frequent(captions, truths),
+        "most frequent": baselines.most_frequent(said, truths),
         "nearest": baselines.nearest(
             embeddings(trained.parts, trained.variables, source),
             truths,

@@ -5,7 +5,7 @@ length, and carries its true length. Text becomes target ids with the end token,
 """
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,7 +47,7 @@ class Encode:
         """One row, `valid`.
 
         `index` is the example's place in its source and becomes `example_id`. `draw` is a random
-        integer that picks one of the captions (training); None takes the first one, or no tokens
+        integer that picks one of the captions (training); None takes the fair one, or no tokens
         at all where there is none (evaluation).
 
         Errors: ValueError that says what is wrong with the example.
@@ -95,7 +95,10 @@ class Encode:
         tokens = np.zeros(self.config.max_tokens, np.int32)  # the mask, not the id, tells padding
         mask = np.zeros(self.config.max_tokens, bool)
         if example.captions:
-            caption = example.captions[0 if draw is None else draw % len(example.captions)]
+            if draw is None:
+                caption = fair_caption(example.id, example.captions)
+            else:
+                caption = example.captions[draw % len(example.captions)]
             ids = [*tokenizer.encode(caption), tokenizer.end_id]
             if len(ids) > len(tokens):
                 raise ValueError(_too_long(caption, len(ids), len(tokens)))
@@ -122,6 +125,14 @@ def scene_id(example: Example) -> np.int32:
     """
     text = f"scene:{example.scene}" if example.scene else f"id:{example.id}"
     return np.int32(zlib.crc32(text.encode()) & 0x7FFFFFFF)
+
+
+def fair_caption(example_id: str, captions: Sequence[str]) -> str:
+    """One of the captions of an example, always the same one, by its id.
+
+    Not the first: published captions may be sorted within a row (those of AudioDiffCaps are).
+    """
+    return captions[zlib.crc32(example_id.encode()) % len(captions)]
 
 
 def check_lengths(config: EncodeConfig, tokenizer: TextEncoder, texts: Iterable[str]) -> None:

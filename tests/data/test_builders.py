@@ -224,9 +224,8 @@ def test_a_clip_whose_bytes_changed_is_found(tables: Path) -> None:
     rows = list(source._rows.clips)
     broken = [{**rows[0], "flac": rows[1]["flac"]}, *rows[1:]]
     source._opened = replace(source._rows, clips=broken)
-    assert source.problems(progress=False) == [
-        "a.wav: its bytes do not match their SHA-256; build the table again"
-    ]
+    with pytest.raises(AudioError, match="a.wav: its bytes do not match their SHA-256; build"):
+        source.clip(0, RATE)
     source._opened = replace(source._rows, clips=rows[:-1])
     assert "pair pair-2 names a clip beyond the 5 stored" in source.dangling()
 
@@ -259,7 +258,9 @@ def test_audiodiffcaps_is_read_with_its_captions_and_native_rate(copy: AudioDiff
     assert [source[index].id for index in range(len(source))] == ["p0", "p1"]
     example = source[0]
     assert example.captions == ("add a dog, please", "make it louder")
-    assert source.truth(1) == Truth("p1", ("a", "b", "c", "d", "é, 狗"), None, ())
+    assert source.truth(1) == Truth(
+        "p1", ("a", "b", "c", "d", "é, 狗"), None, ("rain/1.wav", "rain/2.wav")
+    )
     assert len(list(source.texts())) == 7
     assert example.rate == 44_100 and example.edits is None
     for wave, seed in zip(example.waves, (0, 1), strict=True):
@@ -274,6 +275,8 @@ def test_audiodiffcaps_becomes_tables_with_each_file_once(
     source = TableSource(Table(str(tmp_path / "tables")))
     assert [clip.name for clip in source[1].clips] == ["rain/1.wav", "rain/2.wav"]
     assert source[1].captions == ("a", "b", "c", "d", "é, 狗")
+    assert source[0].recordings == source.truth(0).recordings == ("rain/0.wav", "rain/1.wav")
+    assert source[0].clips[0].recordings == ("rain/0.wav",)
     with pytest.raises(ValueError, match="names no CSV file"):
         build_audiodiffcaps(replace(copy, train=""), tmp_path / "other")
 

@@ -8,7 +8,7 @@ import pytest
 
 from adiff_jax.arrays import Batch
 from adiff_jax.data.schema import Edit, Example
-from adiff_jax.data.transforms import Encode, EncodeConfig, check_lengths
+from adiff_jax.data.transforms import Encode, EncodeConfig, check_lengths, fair_caption
 from tests.data.toy_source import CAPTIONS, ToySource, toy_encode, toy_tokenizer
 
 EXAMPLE = ToySource(3)[1]
@@ -67,6 +67,18 @@ def test_a_clip_of_another_rate_keeps_its_pitch_and_duration(rate: int) -> None:
     assert row["length_1"] == 16_000
     spectrum = np.abs(np.fft.rfft(row["audio_1"][:16_000]))
     assert np.argmax(spectrum) == 1000
+
+
+def test_without_a_draw_the_caption_is_chosen_by_the_id_and_not_the_first() -> None:
+    chosen = [fair_caption(f"pair-{number}", CAPTIONS) for number in range(300)]
+    counts = [chosen.count(caption) for caption in CAPTIONS]
+    assert min(counts) > 70
+    assert chosen == [fair_caption(f"pair-{number}", CAPTIONS) for number in range(300)]
+    encode, tokenizer = toy_encode(), toy_tokenizer()
+    for number in range(6):
+        row = encode(replace(EXAMPLE, id=f"pair-{number}"), 0)
+        ids = [*tokenizer.encode(chosen[number]), tokenizer.end_id]
+        assert row["tokens"][row["tokens_mask"]].tolist() == ids
 
 
 def test_tokens_are_the_drawn_caption_and_its_end() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from adiff_jax import answer, run
 from adiff_jax.answer import Answering, First, embeddings, score_file, sentences, swapped
-from adiff_jax.data.schema import Example, Source
+from adiff_jax.data.schema import Example, Source, Truth
 from adiff_jax.evaluate import captions
 from adiff_jax.evaluate.predictions import Prediction, read_predictions, write_predictions
 from adiff_jax.experiment import ConfigError
@@ -57,6 +57,34 @@ def test_both_baselines_are_scored_on_the_same_pairs(answered: dict[str, Any]):
     assert frequent["sentences"]["distinct"] == 1
     # Training captions are of the grammar that is read back; an untrained model's are not.
     assert frequent["unreadable"]["share"] == 0
+
+
+class Sorted:
+    """Training pairs whose captions are sorted: an "a" of its own first, then two that recur."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> Example:
+        return self.source[index]
+
+    def truth(self, index: int) -> Truth:
+        captions = (f"a {index}", "make it louder", "z")
+        return replace(self.source.truth(index), references=captions)
+
+
+def test_baselines_read_every_caption_of_a_training_pair(
+    trained: Trained, test_pairs: Source, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(answer, "open_data", lambda config: Sorted(test_pairs))
+    found = answer._baselines(trained, test_pairs)
+    assert {row.text for row in found["most frequent"]} == {"make it louder"}
+    # every pair is its own nearest one; the caption that is said differs from pair to pair
+    said = [row.text for row in found["nearest"]]
+    assert len({text[0] for text in said}) == 3
 
 
 def test_answering_twice_writes_the_same_bytes(

@@ -37,7 +37,8 @@ class AudioDiffCaps:
 
 
 class AudioDiffCapsSource:
-    """The pairs of one CSV file, a `Source`. Edits are unknown, scenes too.
+    """The pairs of one CSV file, a `Source`. Edits are unknown, scenes too; a file stands for the
+    recordings heard in it, so that pairs that share a file are not taken for independent.
 
     Errors: ValueError for a table that lacks columns, rows or captions or repeats a key,
     FileNotFoundError that lists the rows whose files are missing.
@@ -59,12 +60,13 @@ class AudioDiffCapsSource:
             waves=tuple(read_audio(self._audio / name, self._rate) for name in row.files),
             rate=self._rate,
             captions=row.captions,
-            clips=tuple(Clip(name) for name in row.files),
+            recordings=row.recordings,
+            clips=tuple(Clip(name, recordings=(name,)) for name in row.files),
         )
 
     def truth(self, index: int) -> Truth:
         row = self._rows[index]
-        return Truth(id=row.key, references=row.captions, edits=None, recordings=())
+        return Truth(id=row.key, references=row.captions, edits=None, recordings=row.recordings)
 
     def texts(self) -> Iterator[str]:
         for row in self._rows:
@@ -92,6 +94,10 @@ class _Row:
     key: str
     files: tuple[str, str]
     captions: tuple[str, ...]
+
+    @property
+    def recordings(self) -> tuple[str, ...]:
+        return tuple(sorted(set(self.files)))
 
 
 def _read_rows(table: epath.Path) -> list[_Row]:
