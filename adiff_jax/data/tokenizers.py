@@ -90,7 +90,9 @@ class Tokenizer:
         """Write `tokenizer.json` into `directory`, local or in a bucket."""
         folder = epath.Path(directory)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / FILE_NAME).write_text(self._backend.to_str(pretty=True))
+        beside = folder / f".{FILE_NAME}.partial"
+        beside.write_text(self._backend.to_str(pretty=True))
+        beside.replace(folder / FILE_NAME)
 
 
 def load_tokenizer(directory: epath.PathLike) -> Tokenizer:
