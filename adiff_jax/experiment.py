@@ -33,6 +33,7 @@ from adiff_jax.arrays import Constrain, unconstrained
 from adiff_jax.data.features import CachedPairs
 from adiff_jax.data.pipeline import LoaderConfig
 from adiff_jax.data.sources import SourceConfig, SynthPairs
+from adiff_jax.data.synth.library import Procedural
 from adiff_jax.data.tokenizers import TokenizerConfig, Words
 from adiff_jax.data.transforms import EncodeConfig
 from adiff_jax.models.adc import Adc
@@ -58,12 +59,17 @@ class Split:
     source: DataConfig
 
 
+def _validation() -> SynthPairs:
+    """Pairs of recordings that the default training pairs do not hold."""
+    return SynthPairs(Procedural(seed=1), split="validation", size=256)
+
+
 @dataclass(frozen=True)
 class Data:
     """What is trained on, selected on and scored."""
 
     train: DataConfig = field(default_factory=SynthPairs)
-    validation: DataConfig = field(default_factory=SynthPairs)
+    validation: DataConfig = field(default_factory=_validation)
     test: tuple[Split, ...] = ()
     encode: EncodeConfig = EncodeConfig()
     loader: LoaderConfig = LoaderConfig()

@@ -85,10 +85,10 @@ def test_tables_are_verified_split_by_split_and_against_files(
     }
     build_tables(sources, tmp_path / "tables", progress=False)
     alone = verify([str(tmp_path / "tables")])
-    assert list(alone.counts) == [f"{tmp_path}/tables, {name}" for name in ("test", "train")]
+    assert list(alone.counts) == [f"{tmp_path}/tables, {name}" for name in ("train", "test")]
     assert set(alone.counts.values()) == {6}
     assert not alone.duplicated and not alone.broken
-    assert alone.shared and all(line.endswith(", train") for line in alone.shared)
+    assert alone.shared and all(line.endswith(", test") for line in alone.shared)
     write_pairs(sources["test"], str(tmp_path / "files"))
     both = verify([str(tmp_path / "files"), str(tmp_path / "tables")])
     assert len(both.duplicated) == 6

@@ -63,7 +63,7 @@ class Sorted:
     """Training pairs whose captions are sorted: an "a" of its own first, then two that recur."""
 
     def __init__(self, source: Source) -> None:
-        self.source = source
+        self.source, self.texts = source, source.texts
 
     def __len__(self) -> int:
         return len(self.source)

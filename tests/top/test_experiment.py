@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from adiff_jax import demo
 from adiff_jax.data.builders.table_source import Table
 from adiff_jax.data.features import CachedPairs
-from adiff_jax.data.sources import RecipeFile, SynthPairs
+from adiff_jax.data.sources import RecipeFile, SynthPairs, open_source
 from adiff_jax.data.transforms import EncodeConfig
 from adiff_jax.experiment import (
     ConfigError,
@@ -86,6 +87,18 @@ def test_json_names_the_class_of_a_variant():
 
 def test_fields_that_json_lacks_take_their_defaults():
     assert from_json("{}") == Experiment()
+
+
+@pytest.mark.parametrize("data", [Data(), demo.get_config().data], ids=["default", "demo"])
+def test_validation_and_tests_hear_no_recording_of_training(data: Data):
+    heard = []
+    for config in (data.train, data.validation, *(split.source for split in data.test)):
+        pairs = open_source(config)
+        found = [truth for i in range(60) for truth in pairs.truth(i).recordings]
+        heard.append(set(found))
+    for place, recordings in enumerate(heard):
+        assert recordings
+        assert not recordings & set().union(*heard[:place])
 
 
 STORED = json.loads(to_json(Experiment(data=Data(test=(Split("one", SynthPairs()),)))))
