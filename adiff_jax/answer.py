@@ -31,7 +31,7 @@ from adiff_jax.experiment import ConfigError
 from adiff_jax.models.adc import AdcModel
 from adiff_jax.models.tagger import Tagger
 from adiff_jax.parallel.mesh import local_rows
-from adiff_jax.parts import Parts, open_data
+from adiff_jax.parts import Parts, note_unsayable, open_data
 from adiff_jax.protocol import Variables
 from adiff_jax.run import Trained
 from adiff_jax.validate import edit_reader, tag
@@ -59,6 +59,9 @@ def answer(trained: Trained, split: str, config: Answering) -> dict[str, Any]:
         scores, labels, _ = tag(parts, source, trained.variables)
         metrics: dict[str, Any] = {"tagging": tagging_scores(scores, labels, parts.classes)}
     else:
+        if parts.tokenizer is not None:
+            said = (text for truth in truths_of(source) for text in truth.references)
+            note_unsayable(parts.tokenizer, split, said)
         decode = config.decode or parts.experiment.evaluation.decode
         if decode != parts.experiment.evaluation.decode:
             name = f"{split}.{decode.replace(':', '_').replace(',', '_')}"

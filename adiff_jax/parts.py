@@ -1,6 +1,7 @@
 """The parts of an experiment once its data are at hand: mesh, tokenizer, objective, rows."""
 
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax.sharding import Mesh
+from tqdm import tqdm
 
 from adiff_jax.arrays import Batch
 from adiff_jax.data.features import CachedPairs, CachedSource
@@ -15,7 +17,14 @@ from adiff_jax.data.pipeline import evaluation_batches, load_row
 from adiff_jax.data.schema import Arrays, Source
 from adiff_jax.data.sources import open_source
 from adiff_jax.data.synth.made import Mixes
-from adiff_jax.data.tokenizers import Tokenizer, build_tokenizer
+from adiff_jax.data.tokenizers import (
+    Tokenizer,
+    TokenizerConfig,
+    Words,
+    build_tokenizer,
+    gaps_in_words,
+    vocabulary_gaps,
+)
 from adiff_jax.data.transforms import Encode, check_lengths
 from adiff_jax.decode.generate import Strategy, generate
 from adiff_jax.evaluate.evaluator import Generated
@@ -130,7 +139,8 @@ def open_data(config: DataConfig) -> Source:
 def assemble(experiment: Experiment, train_source: Source, tokenizer: Tokenizer | None) -> Parts:
     """The parts of an experiment; its tokenizer is built from the training texts unless given.
 
-    Raises ConfigError when vocabulary, caption lengths or classes do not fit the configuration.
+    Raises ConfigError when vocabulary or classes do not fit the configuration, ValueError for a
+    training caption that is too long. Words that `Words.min_count` leaves out are said on stderr.
     """
     mesh = make_mesh(experiment.mesh)
     match experiment.model:
@@ -146,10 +156,39 @@ def assemble(experiment: Experiment, train_source: Source, tokenizer: Tokenizer 
                 )
             return Parts(experiment, mesh, None, names)
         case Adc():
+            texts = list(train_source.texts())
             if tokenizer is None:
-                tokenizer = build_tokenizer(experiment.data.tokenizer, train_source.texts())
-                check_lengths(experiment.data.encode, tokenizer, train_source.texts())
+                tokenizer = build_tokenizer(experiment.data.tokenizer, texts)
+            check_lengths(experiment.data.encode, tokenizer, texts)
+            _check_words(experiment.data.tokenizer, tokenizer, texts)
             return Parts(experiment, mesh, tokenizer)
+
+
+def _check_words(config: TokenizerConfig, tokenizer: Tokenizer, texts: Sequence[str]) -> None:
+    """Training captions must have words of the vocabulary, unless it was told to drop some."""
+    gaps = vocabulary_gaps(tokenizer, texts)
+    if gaps and isinstance(config, Words) and config.min_count > 1:
+        note(f"data.tokenizer.min_count is {config.min_count}: {gaps_in_words(gaps)}")
+    elif gaps:
+        raise ConfigError(
+            f"data.train: {gaps_in_words(gaps)}. The captions have changed since this run's "
+            "tokenizer was made: restore them, or train anew in another directory"
+        )
+
+
+def note_unsayable(tokenizer: Tokenizer, name: str, references: Iterable[str]) -> None:
+    """Say once how many words of a split's references the model cannot say.
+
+    No error: test references may be worded otherwise on purpose.
+    """
+    if gaps := vocabulary_gaps(tokenizer, references):
+        note(f"{name}, references: {gaps_in_words(gaps)}")
+
+
+def note(text: str) -> None:
+    """One line on stderr, from the first process only."""
+    if jax.process_index() == 0:
+        tqdm.write(f"note: {text}", file=sys.stderr)
 
 
 def abstract_variables(parts: Parts, train_source: Source) -> Variables:

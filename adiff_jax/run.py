@@ -23,7 +23,14 @@ from adiff_jax.data.tokenizers import load_tokenizer
 from adiff_jax.experiment import Experiment, StartFrom, from_json, to_json
 from adiff_jax.models.tagger import Tagger
 from adiff_jax.parallel.mesh import MeshConfig, check_divides, make_mesh
-from adiff_jax.parts import Parts, abstract_variables, assemble, check_frozen, open_data
+from adiff_jax.parts import (
+    Parts,
+    abstract_variables,
+    assemble,
+    check_frozen,
+    note_unsayable,
+    open_data,
+)
 from adiff_jax.plots import plot_curves
 from adiff_jax.protocol import Variables
 from adiff_jax.train.loop import fit
@@ -59,7 +66,10 @@ def train(experiment: Experiment, workdir: epath.PathLike) -> RunDirectory:
     source = open_data(experiment.data.train)
     stored = load_tokenizer(run.path) if run.tokenizer.exists() else None
     parts = assemble(experiment, source, stored)
-    evaluate = validation(parts, open_data(experiment.data.validation))
+    selected_on = open_data(experiment.data.validation)
+    if parts.tokenizer is not None:
+        note_unsayable(parts.tokenizer, "data.validation", selected_on.texts())
+    evaluate = validation(parts, selected_on)
     check_divides(experiment.train.global_batch, parts.mesh, experiment.train.accumulate)
     abstract = abstract_variables(parts, source)
     check_frozen(experiment, abstract["params"])

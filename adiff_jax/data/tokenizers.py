@@ -6,9 +6,8 @@ encode to the end token.
 """
 
 import json
-import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import tokenizers
@@ -17,6 +16,7 @@ from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, tra
 
 PAD, START, END, UNKNOWN = "<pad>", "<sos>", "<eos>", "<unk>"
 FILE_NAME = "tokenizer.json"
+_SHOWN = 20
 
 # On ASCII text this is [a-z0-9']+. Letters and symbols beyond ASCII belong to words too, so that
 # they come out as <unk> and are counted, and are not dropped like punctuation.
@@ -41,10 +41,6 @@ class BytePairs:
 
 
 TokenizerConfig = Words | BytePairs
-
-
-class VocabularyWarning(UserWarning):
-    """Texts contain words that the tokenizer does not know."""
 
 
 class Tokenizer:
@@ -87,7 +83,7 @@ class Tokenizer:
         return [word for word in words if self._backend.token_to_id(word) is None]
 
     def save(self, directory: epath.PathLike) -> None:
-        """Write `tokenizer.json` into `directory`, local or in a bucket."""
+        """Write `tokenizer.json` into `directory`, local or in a bucket, whole or not at all."""
         folder = epath.Path(directory)
         folder.mkdir(parents=True, exist_ok=True)
         beside = folder / f".{FILE_NAME}.partial"
@@ -126,24 +122,19 @@ def build_tokenizer(config: TokenizerConfig, texts: Iterable[str]) -> Tokenizer:
 
 
 def vocabulary_gaps(tokenizer: Tokenizer, texts: Iterable[str]) -> dict[str, int]:
-    """Words of `texts` outside the vocabulary with their counts, most frequent first.
-
-    Warns with `VocabularyWarning` where there are any.
-    """
+    """Words of `texts` outside the vocabulary with their counts, most frequent first."""
     counts: Counter[str] = Counter()
     for text in texts:
         counts.update(tokenizer.unknown(text))
-    gaps = dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
-    if gaps:
-        shown = ", ".join(f"{word} ({count})" for word, count in list(gaps.items())[:20])
-        more = f" and {len(gaps) - 20} more" if len(gaps) > 20 else ""
-        warnings.warn(
-            f"{len(gaps)} words are outside the vocabulary and are read as {UNKNOWN}: "
-            f"{shown}{more}",
-            VocabularyWarning,
-            stacklevel=2,
-        )
-    return gaps
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def gaps_in_words(gaps: Mapping[str, int]) -> str:
+    """ "2 words are outside the vocabulary (read as <unk>): zebra (2), 狗 (1)"."""
+    shown = ", ".join(f"{word} ({count})" for word, count in list(gaps.items())[:_SHOWN])
+    more = f" and {len(gaps) - _SHOWN} more" if len(gaps) > _SHOWN else ""
+    words = "1 word is" if len(gaps) == 1 else f"{len(gaps)} words are"
+    return f"{words} outside the vocabulary (read as {UNKNOWN}): {shown}{more}"
 
 
 def _word_level(config: Words, texts: Iterable[str]) -> tokenizers.Tokenizer:

@@ -16,6 +16,7 @@ from adiff_jax import parts as parts_room
 from adiff_jax import run, validate
 from adiff_jax.checkpoint.checkpoints import CheckpointError
 from adiff_jax.checkpoint.run_directory import RunDirectoryError
+from adiff_jax.data.tokenizers import Words, build_tokenizer
 from adiff_jax.data.transforms import EncodeConfig
 from adiff_jax.experiment import ConfigError, Evaluation, Experiment, StartFrom, from_json
 from adiff_jax.models.sdd import Disentanglement
@@ -23,6 +24,7 @@ from adiff_jax.parallel.mesh import MeshConfig
 from adiff_jax.run import Trained
 from adiff_jax.train.optim import Optimizer
 from tests.abstract import abstract_batch
+from tests.data.toy_source import CAPTIONS, ToySource
 from tests.top import tiny_run
 
 
@@ -245,6 +247,47 @@ def test_pretrained_weights_that_are_missing_or_do_not_fit_leave_the_directory_f
     with pytest.raises(ValueError, match=r"encoder/conv_1/kernel: \(5, 5, 1, 4\)"):
         run.train(small, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+# --- captions and the vocabulary --------------------------------------------------------------
+
+
+def worded(**changes: Any) -> Experiment:
+    ours = tiny_run.adc("unused")
+    return replace(ours, data=replace(ours.data, **changes))
+
+
+def test_training_captions_with_words_that_the_stored_tokenizer_lacks_are_refused():
+    tokenizer = build_tokenizer(Words(), CAPTIONS)
+    source = ToySource(8, (*CAPTIONS, "add a zebra", "add a zebra loudly"))
+    with pytest.raises(ConfigError, match=r"data.train: 2 words .*: zebra \(2\), loudly \(1\)\. "):
+        parts_room.assemble(worded(), source, tokenizer)
+
+
+def test_captions_are_measured_with_a_stored_tokenizer_too():
+    source = ToySource(8, (*CAPTIONS, "add a dog " * 6))
+    with pytest.raises(ValueError, match="takes 19 tokens with its end, but max_tokens is 16"):
+        parts_room.assemble(worded(), source, build_tokenizer(Words(), CAPTIONS))
+
+
+def test_words_that_are_dropped_as_configured_are_said(capsys: pytest.CaptureFixture[str]):
+    source = ToySource(8, (*CAPTIONS, "add a zebra"))
+    parts = parts_room.assemble(worded(tokenizer=Words(min_count=2)), source, None)
+    assert parts.tokenizer.unknown("zebra dog") == ["zebra"]
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith("note: data.tokenizer.min_count is 2: ")
+    assert "outside the vocabulary" in said and "zebra (1)" in said
+
+
+def test_validation_captions_that_cannot_be_said_are_counted_and_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    for name in ("fit", "plot_curves"):
+        monkeypatch.setattr(run, name, lambda *_, **__: None)
+    other = replace(tiny_run.pairs("validation", 8), tier=1)
+    run.train(worded(validation=other), tmp_path)
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith("note: data.validation, references: ") and "whereas (" in said
 
 
 # --- pretrained weights -----------------------------------------------------------------------

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from adiff_jax.data.schema import Edit, Example, Truth
+from adiff_jax.data.synth import tiers
 from adiff_jax.data.synth.captions import captions, corpus
 from adiff_jax.data.synth.draw import draw_scene
 from adiff_jax.data.synth.edits import PairScenes, draw_pair
@@ -22,7 +23,7 @@ from adiff_jax.data.synth.recipe import Recipe
 from adiff_jax.data.synth.render import render, render_pair, within_range
 from adiff_jax.data.synth.scenes import Scene
 from adiff_jax.data.synth.templates import Templates
-from adiff_jax.data.synth.tiers import PROMPTS, detail, few_words, measure, sentence
+from adiff_jax.data.synth.tiers import PROMPTS, explain, measure
 
 
 def generator(seed: int, stream: str, index: int) -> np.random.Generator:
@@ -96,14 +97,16 @@ class EditedPairs:
         return self._truth(index, scenes, waves)
 
     def texts(self) -> Iterator[str]:
-        """Enough sentences to build a vocabulary from: at tier 0 every clause with every class
-        once (test references add no word), at other tiers the explanations of 500 pairs."""
-        if self._tier:
-            for index in range(min(500, self._size)):
-                yield from self.truth(index).references
+        """Sentences with every word that training captions can have: at tier 0 every training
+        clause with every class once (test references have other words on purpose), at other tiers
+        the explanations of 500 pairs, for their lengths, and what words others can have."""
+        said = (self.recipe.weights.drawn(), self.library.events, self.library.backgrounds)
+        if not self._tier:
+            yield from corpus(*said)
             return
-        operations = self.recipe.weights.drawn()
-        yield from corpus(operations, self.library.events, self.library.backgrounds)
+        for index in range(min(500, self._size)):
+            yield from self.truth(index).references
+        yield from tiers.corpus(self._tier, *said, self.recipe.duration, self.library.rate)
 
     def descriptions(self) -> Iterator[str]:
         """What `description_hash` is taken of: both scenes and the program of every pair."""
@@ -129,11 +132,9 @@ class EditedPairs:
         if self._tier == 0:
             words = generator(self._seed, f"{self._stream}/captions", index)
             return captions(scenes.edits, words, self._templates)
-        if self._tier == 1:
-            return (few_words(scenes),)
-        first, second = (measure(wave, self.library.rate) for wave in waves)
-        explain = sentence if self._tier == 2 else detail
-        return (explain(scenes, (first, second)),)
+        heard = waves if self._tier in (2, 3) else ()
+        signals = tuple(measure(wave, self.library.rate) for wave in heard)
+        return (explain(self._tier, scenes, signals),)
 
 
 class RawPairs:

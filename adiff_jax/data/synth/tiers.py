@@ -5,6 +5,7 @@ describes either clip in order of time, then how they differ and by how much. Wh
 from the scene graph, levels and colours are measured on the audio; the wordings are ours.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ from adiff_jax.data.schema import Edit
 from adiff_jax.data.synth.edits import PairScenes
 from adiff_jax.data.synth.loudness import hop_powers
 from adiff_jax.data.synth.phrases import mention, noun
-from adiff_jax.data.synth.scenes import Scene
+from adiff_jax.data.synth.scenes import Event, Layer, Scene
 
 PROMPTS = {
     1: "explain the difference in few words",
@@ -25,6 +26,7 @@ PROMPTS = {
 _EQUAL_DB = 1.0  # differences smaller than these are not mentioned
 _EQUAL_OCTAVES = 0.15
 _EQUAL_RANGE_DB = 2.0
+_LOUDEST_CHANGE_DB = 100  # 16 bits span 96
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,54 @@ def measure(wave: np.ndarray, rate: int) -> Signal:
         centre=float(np.fft.rfftfreq(len(wave), 1 / rate)[middle]),
         spread=float(loud - soft),
     )
+
+
+def explain(tier: int, scenes: PairScenes, signals: tuple[Signal, ...]) -> str:
+    """The explanation of a tier; `signals` of both clips are read at tier 2 and 3."""
+    if tier == 1:
+        return few_words(scenes)
+    first, second = signals
+    return (sentence if tier == 2 else detail)(scenes, (first, second))
+
+
+def corpus(
+    tier: int,
+    operations: Sequence[str],
+    events: Sequence[str],
+    backgrounds: Sequence[str],
+    seconds: float,
+    rate: int,
+) -> Iterator[str]:
+    """Sentences and words that together hold every word an explanation of `tier` can have: of
+    every operation, class and property, and every number that clips of `seconds` at `rate` Hz
+    can measure. None is longer than an explanation of one edit."""
+    low, middle = Signal(0.0, 300.0, 3.0), Signal(20.0, 1000.0, 10.0)
+    high = Signal(40.0, 3000.0, 20.0)
+    changes = ((low, low), (low, middle), (middle, high), (high, low))
+
+    def scene(background: str, *heard: Event) -> Scene:
+        return Scene(seconds, 0.0, (Layer(background, "", 0.0),), heard)
+
+    for operation in operations:
+        on_background = operation.startswith("background")
+        labels = backgrounds if on_background else ("",) if operation == "none" else events
+        for label in labels:
+            edit = Edit(operation, label, label)
+            before = after = label if on_background else backgrounds[0]
+            if operation == "background_swap":
+                after = backgrounds[backgrounds.index(label) - 1]
+            for signals in changes:
+                yield explain(tier, PairScenes(scene(before), scene(after), (edit,)), signals)
+    for label in events:
+        for snr_db in (-1.0, 2.0, 8.0, 20.0):
+            event = Event(label, "", 0.0, 0.0, snr_db, 0.0)
+            scenes = PairScenes(scene(backgrounds[0], event), scene(backgrounds[0]), ())
+            yield explain(tier, scenes, changes[0])
+    yield "and"  # between two events, or two edits
+    if tier == 3:
+        yield from map(str, range(round(seconds) + 1))
+        yield from map(str, range(_LOUDEST_CHANGE_DB + 1))
+        yield from map(str, sorted({_rounded(float(hertz)) for hertz in range(rate // 2 + 1)}))
 
 
 def few_words(scenes: PairScenes) -> str:

@@ -1,16 +1,19 @@
 """Explanations: sounds come from the scenes, levels and colours from the audio."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from adiff_jax.data.schema import Edit
+from adiff_jax.data.schema import OPERATIONS, Edit
 from adiff_jax.data.sources import SynthPairs, open_source
 from adiff_jax.data.synth.edits import PairScenes
 from adiff_jax.data.synth.library import Procedural
 from adiff_jax.data.synth.phrases import noun
-from adiff_jax.data.synth.recipe import Recipe
+from adiff_jax.data.synth.recipe import Recipe, Weights
 from adiff_jax.data.synth.scenes import Event, Layer, Scene
 from adiff_jax.data.synth.tiers import detail, few_words, measure, sentence
+from adiff_jax.data.tokenizers import Words, build_tokenizer, vocabulary_gaps
 
 RATE = 16_000
 RAIN = (Layer("rain", "rain/0", 0.0),)
@@ -71,7 +74,30 @@ def test_a_source_of_a_tier_gives_its_explanation_and_prompt(tier: int) -> None:
         assert example.prompt == truth.prompt != ""
         for edit in truth.edits or ():
             assert not edit.event or noun(edit.event) in truth.references[0]
-    assert set(source.texts()) == {text for i in range(8) for text in source.truth(i).references}
+    said = {text for i in range(8) for text in source.truth(i).references}
+    assert said <= set(source.texts())
+
+
+EVERYTHING = Weights(*[1.0] * len(OPERATIONS))
+
+
+@pytest.mark.parametrize("tier", [1, 2, 3])
+def test_the_texts_of_one_pair_hold_the_words_of_all(tier: int) -> None:
+    made = Procedural(recordings_per_class=2)
+    recipe = Recipe(duration=7.0, weights=EVERYTHING, two_edits=0.5, shift=0.5, balance=True)
+    config = SynthPairs(made, recipe, size=44, rate=8_000, tier=tier, seed=3)
+    tokenizer = build_tokenizer(Words(), open_source(replace(config, size=1, seed=0)).texts())
+    others = open_source(config)
+    said = [text for index in range(44) for text in others.truth(index).references]
+    assert vocabulary_gaps(tokenizer, said) == {}
+
+
+def test_the_words_of_explanations_make_no_sentence_longer_than_they_are() -> None:
+    config = SynthPairs(Procedural(recordings_per_class=2), Recipe(), size=1, rate=8_000, tier=3)
+    corpus = list(open_source(config).texts())[1:]
+    pair = open_source(replace(config, size=60))
+    longest = max(len(pair.truth(index).references[0].split()) for index in range(60))
+    assert max(len(text.split()) for text in corpus) <= longest
 
 
 def test_an_unknown_tier_is_refused() -> None:
