@@ -5,7 +5,7 @@ decoding strategy other than the experiment's own has files of its own: `SPLIT.b
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,7 @@ from etils import epath
 from adiff_jax.arrays import Batch
 from adiff_jax.attention_span import attention_on_edits
 from adiff_jax.data.schema import Arrays, Source, Truth
+from adiff_jax.data.sources import RecipeFile
 from adiff_jax.data.synth.made import EditedPairs
 from adiff_jax.data.transforms import fair_caption
 from adiff_jax.decode.generate import parse_strategy
@@ -27,7 +28,7 @@ from adiff_jax.evaluate.gather import gather_objects
 from adiff_jax.evaluate.predictions import Prediction, read_predictions, write_predictions
 from adiff_jax.evaluate.scoring import ScoreConfig, score, write_metrics
 from adiff_jax.evaluate.tagging import tagging_scores
-from adiff_jax.experiment import ConfigError
+from adiff_jax.experiment import ConfigError, Split
 from adiff_jax.models.adc import AdcModel
 from adiff_jax.models.tagger import Tagger
 from adiff_jax.parallel.mesh import local_rows
@@ -49,6 +50,25 @@ class Answering:
 
     decode: str = ""
     require: tuple[Metric, ...] = ()
+
+
+def with_recipe(trained: Trained, path: str, folder: str) -> tuple[Trained, str]:
+    """The run with a test split more, and its name: a recipe file over the recordings in `folder`.
+
+    The split is called after the file. Raises ConfigError when the experiment has a split of that
+    name, whose answers would be overwritten, and for a tagger.
+    """
+    parts, name = trained.parts, epath.Path(path).stem
+    experiment, data = parts.experiment, parts.experiment.data
+    if isinstance(experiment.model, Tagger):
+        raise ConfigError("--recipe: recipe files hold pairs, a tagger is scored on single clips")
+    if name in ("train", "validation", *(split.name for split in data.test)):
+        raise ConfigError(
+            f"--recipe: {experiment.name} has a split {name!r} of its own; rename {path}"
+        )
+    split = Split(name, RecipeFile(path, folder, data.encode.rate))
+    experiment = replace(experiment, data=replace(data, test=(*data.test, split)))
+    return replace(trained, parts=replace(parts, experiment=experiment)), name
 
 
 def answer(trained: Trained, split: str, config: Answering) -> dict[str, Any]:
@@ -79,7 +99,8 @@ def answer(trained: Trained, split: str, config: Answering) -> dict[str, Any]:
             both = structured.swap_consistency(_texts(predictions), _texts(backward), reader)
             consistency = float(both.values.sum() / both.counts.sum())
             metrics["structured"]["swap"] = {"consistent": consistency}
-        if isinstance(source, EditedPairs):
+        seconds = parts.experiment.data.encode.seconds
+        if isinstance(source, EditedPairs) and source.recipe.duration <= seconds:
             looked = attention_on_edits(parts, trained.variables, parts.rows(source), source.scenes)
             if looked is not None:
                 metrics["attention"] = {"edited_span": looked}

@@ -87,10 +87,14 @@ def _parser() -> argparse.ArgumentParser:
         verbs.evaluate,
         "answer a test split exactly once per example and score it",
         "Examples:\n  adiff evaluate runs/adc_esc10 --split single --decode beam:4\n"
-        "  adiff evaluate runs/adc_esc10 --split single --predictions other_system.jsonl",
+        "  adiff evaluate runs/adc_esc10 --split single --predictions other_system.jsonl\n"
+        "  adiff evaluate runs/adc_esc10 --recipe recipes/fold5_single.json --folder ESC-50",
     )
     evaluate.add_argument("run_directory")
-    evaluate.add_argument("--split", help="a test split of the experiment, or validation")
+    scored = evaluate.add_mutually_exclusive_group()
+    scored.add_argument("--split", help="a test split of the experiment, or validation")
+    scored.add_argument("--recipe", metavar="FILE", help="a recipe file, see `adiff data recipes`")
+    evaluate.add_argument("--folder", help="the recordings of --recipe (default esc10)")
     evaluate.add_argument("--decode", default="", help="greedy, beam:4, sample:0.8, ...")
     evaluate.add_argument("--predictions", help="score these answers (JSON lines: id, text)")
     evaluate.add_argument(
@@ -163,5 +167,14 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     for split in ("train", "validation", "test"):
         owned.add_argument(f"--{split}", default="", help=f"CSV file of the {split} pairs")
     owned.add_argument("--out", required=True)
+    recipes = actions.add_parser(
+        "recipes",
+        help="write the five fixed test sets over folds of an ESC folder",
+        epilog="Then: adiff evaluate RUN --recipe DIR/fold5_single.json --folder FOLDER",
+    )
+    recipes.add_argument("--folder", required=True, help="ESC-50, ESC-10, or the like")
+    recipes.add_argument("--folds", type=int, nargs="+", required=True, help="such as 5, or 1 2")
+    recipes.add_argument("--subset", choices=["esc10", "all"], default="esc10", help="of classes")
+    recipes.add_argument("--out", required=True)
     verify = actions.add_parser("verify", help="report missing, broken and duplicated clips")
     verify.add_argument("paths", nargs="+", help="pair CSVs or folders, one a split; or tables")

@@ -37,7 +37,14 @@ from adiff_jax.train.loop import fit
 from adiff_jax.train.state import overlay
 from adiff_jax.validate import validation
 
-MAY_CHANGE = ("mesh", "data.loader", "evaluation", "train.wandb_project", "train.log_every")
+MAY_CHANGE = (
+    "mesh",
+    "data.loader",
+    "data.test",
+    "evaluation",
+    "train.wandb_project",
+    "train.log_every",
+)
 """Fields of an experiment that change no trained parameter, so a resumed run may differ in them."""
 
 

@@ -57,12 +57,16 @@ def train(options: argparse.Namespace, rest: list[str]) -> None:
 
 def evaluate(options: argparse.Namespace, rest: list[str]) -> None:
     """Score a run, or a file of answers, and print the table."""
-    from adiff_jax.answer import Answering, answer, score_file
+    from adiff_jax.answer import Answering, answer, score_file, with_recipe
     from adiff_jax.evaluate.table import markdown_table
     from adiff_jax.run import load_trained
 
+    if options.folder and not options.recipe:
+        raise ValueError("--folder says where the recordings of --recipe are; give both")
     trained = load_trained(options.run_directory)
     names = [split.name for split in trained.parts.experiment.data.test] or ["validation"]
+    if options.recipe:
+        trained, options.split = with_recipe(trained, options.recipe, options.folder or "esc10")
     config = Answering(options.decode, tuple(options.require))
     for split in [options.split] if options.split else names:
         if options.predictions:
@@ -135,6 +139,15 @@ def data(options: argparse.Namespace, rest: list[str]) -> None:
             tables = options.train, options.validation, options.test
             print(build_audiodiffcaps(AudioDiffCaps(options.audio, *tables), options.out))
             print(f"wrote tables to {options.out}")
+        case "recipes":
+            from adiff_jax.data.sources import write_recipe_files
+            from adiff_jax.data.synth.fixed_sets import ESC10_SETS
+
+            folds = tuple(sorted(set(options.folds)))
+            sets = [dataclasses.replace(s, folds=folds, subset=options.subset) for s in ESC10_SETS]
+            prefix = f"fold{'-'.join(map(str, folds))}_"
+            for path in write_recipe_files(options.out, sets, options.folder, prefix):
+                print(path)
         case "synth":
             from tqdm import tqdm
 

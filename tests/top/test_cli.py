@@ -5,14 +5,19 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import pytest
 
 from adiff_jax import cli, run, verbs
 from adiff_jax.audio.io import write_audio
+from adiff_jax.data.builders.table_source import Table, TableSource
 from adiff_jax.data.schema import Source
+from adiff_jax.data.sources import RecipeFile, open_source
+from adiff_jax.data.synth.fixed_sets import ESC10_SETS
 from adiff_jax.evaluate.captions import Metric
 from adiff_jax.experiment import Experiment
 from adiff_jax.run import Trained
@@ -338,6 +343,152 @@ def test_verify_exits_with_1_when_a_clip_is_broken(config: Path, tmp_path: Path)
     with pytest.raises(SystemExit) as caught:
         cli.main(["data", "verify", str(out)])
     assert caught.value.code == 1
+
+
+def test_splits_are_built_into_one_table_directory_that_verifies(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    out = tmp_path / "tables"
+    splits = ["--split", "train", "pairs", "--split", "validation"]
+    cli.main(["data", "build", str(config), *splits, "--size", "2", "--out", str(out)])
+    said = capsys.readouterr().out
+    for split in ("train", "pairs", "validation"):
+        assert f"{split}: 2 pairs of 4 clips" in said
+    assert said.endswith(f"wrote tables to {out}\n")
+    assert len(TableSource(Table(str(out), "pairs"))) == 2
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["data", "verify", str(out)])
+    said = capsys.readouterr().out
+    assert f"{out}, pairs: 4 clips" in said and "broken: none" in said
+    # tiny_run's splits are drawn from the same recordings
+    assert caught.value.code == 1 and "original recordings in two splits: none" not in said
+
+
+def test_building_says_which_clips_are_in_two_splits(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    config.write_text(
+        CONFIG.replace('return adc("unused")', 'ours = adc("unused")')
+        + "    return replace(ours, data=replace(ours.data, validation=ours.data.train))\n"
+    )
+    out = tmp_path / "tables"
+    splits = ["--split", "train", "validation"]
+    cli.main(["data", "build", str(config), *splits, "--size", "1", "--out", str(out)])
+    said = capsys.readouterr().out
+    assert "2 clips are in more than one split:" in said
+    assert "train train/000000-1 = validation train/000000-1 (SHA-256 " in said
+
+
+def test_a_copy_of_audiodiffcaps_becomes_tables(
+    clips: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    csv = tmp_path / "dev.csv"
+    csv.write_text(
+        "key,s1_fn,s2_fn,caption_1,caption_2,caption_3,caption_4,caption_5\n"
+        "p0,before.wav,after.wav,add a bell,let a bell ring,,,\n"
+    )
+    out = tmp_path / "tables"
+    splits = ["--train", str(csv), "--test", str(csv)]
+    cli.main(["data", "audiodiffcaps", "--audio", str(tmp_path), *splits, "--out", str(out)])
+    said = capsys.readouterr().out
+    assert "train: 1 pairs of 2 clips\ntest: 1 pairs of 2 clips\n" in said
+    assert "2 clips are in more than one split:" in said
+    assert list(TableSource(Table(str(out))).texts()) == ["add a bell", "let a bell ring"]
+
+
+# --- other folds ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def esc(tmp_path: Path) -> Path:
+    """Six classes in the official layout of ESC-50, folds 4 and 5, two recordings each."""
+    rows = ["filename,fold,target,category,esc10,src_file,take"]
+    for target, category in enumerate(("rain", "sea_waves", "dog", "rooster", "cow", "siren")):
+        for fold in (4, 5):
+            for place in range(2):
+                name = f"{fold}-{target}{place}-A-{target}.wav"
+                seed = 100 * target + 10 * fold + place
+                wave = np.random.default_rng(seed).uniform(-0.5, 0.5, 16_000)
+                (tmp_path / "ESC" / "audio").mkdir(parents=True, exist_ok=True)
+                write_audio(tmp_path / "ESC" / "audio" / name, wave.astype(np.float32), 16_000)
+                rows.append(f"{name},{fold},{target},{category},{category != 'cow'},0,A")
+    (tmp_path / "ESC" / "meta").mkdir()
+    (tmp_path / "ESC" / "meta" / "esc50.csv").write_text("\n".join(rows))
+    return tmp_path / "ESC"
+
+
+@pytest.fixture
+def recipes(esc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The five sets of fold 5, of eight pairs each, as the command line writes them."""
+    small = tuple(replace(fixed, size=8) for fixed in ESC10_SETS)
+    monkeypatch.setattr("adiff_jax.data.synth.fixed_sets.ESC10_SETS", small)
+    options = ["--folder", str(esc), "--folds", "5", "--out", str(tmp_path / "recipes")]
+    cli.main(["data", "recipes", *options])
+    return tmp_path / "recipes"
+
+
+def test_the_five_sets_are_written_for_other_folds(
+    capsys: pytest.CaptureFixture[str], recipes: Path, esc: Path
+):
+    names = [f"fold5_{fixed.name}.json" for fixed in ESC10_SETS]
+    assert capsys.readouterr().out.splitlines() == [str(recipes / name) for name in names]
+    for name in names:
+        source = open_source(RecipeFile(str(recipes / name), str(esc)))
+        heard = {name for i in range(8) for name in source.truth(i).recordings}
+        assert heard and all(name.startswith("5-") for name in heard)
+        assert "cow" not in source.library.labels
+
+
+def test_all_classes_and_several_folds_can_be_asked_for(
+    recipes: Path, esc: Path, capsys: pytest.CaptureFixture[str]
+):
+    options = ["--folder", str(esc), "--folds", "5", "4", "--subset", "all", "--out", str(recipes)]
+    cli.main(["data", "recipes", *options])
+    source = open_source(RecipeFile(str(recipes / "fold4-5_natural.json"), str(esc)))
+    assert "cow" in source.library.labels
+    assert len(source.library.recordings("cow")) == 4
+    capsys.readouterr()
+    said = fails(capsys, "data", "recipes", "--folder", esc, "--folds", "3", "--out", recipes)
+    assert said == f"adiff data: {esc} has no fold 3; it has 4, 5"
+
+
+def test_a_trained_run_is_scored_on_the_recipe_of_other_folds(
+    recipes: Path,
+    esc: Path,
+    trained: Trained,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    elsewhere = replace(trained, directory=run.RunDirectory.at(tmp_path / "run"))
+    monkeypatch.setattr(run, "load_trained", lambda path: elsewhere)
+    recipe = recipes / "fold5_single.json"
+    cli.main(["evaluate", "run", "--recipe", str(recipe), "--folder", str(esc)])
+    said = capsys.readouterr()
+    assert "fold5_single, greedy\n| " in said.out
+    answers = (tmp_path / "run" / "predictions" / "fold5_single.jsonl").read_text().splitlines()
+    assert [json.loads(line)["id"] for line in answers] == [f"single/{i:06d}" for i in range(8)]
+    # scenes of 10 s: the model hears the second in their middle, maybe none of what was edited
+    assert "attention" not in json.loads((tmp_path / "run" / "metrics.json").read_text())
+    # its references are worded as no training caption is
+    (note,) = [line for line in said.err.splitlines() if line.startswith("note: ")]
+    assert note.startswith("note: fold5_single, references: ")
+    assert "outside the vocabulary" in note
+
+
+def test_a_recipe_named_like_a_split_or_without_its_recordings_is_one_sentence(
+    recipes: Path, loaded: Trained, capsys: pytest.CaptureFixture[str]
+):
+    capsys.readouterr()
+    taken = (recipes / "fold5_single.json").rename(recipes / "pairs.json")
+    said = fails(capsys, "evaluate", "run", "--recipe", taken)
+    assert said.startswith("adiff evaluate: --recipe: tiny_adc has a split 'pairs' of its own")
+    said = fails(capsys, "evaluate", "run", "--recipe", recipes / "none.json")
+    assert f"{recipes}/none.json: no such recipe file" in said
+    said = fails(capsys, "evaluate", "run", "--folder", "esc10")
+    assert said == "adiff evaluate: --folder says where the recordings of --recipe are; give both"
+    said = fails(capsys, "evaluate", "run", "--recipe", taken, "--split", "pairs")
+    assert "not allowed with argument" in said
 
 
 Spoil = Callable[[str], str]
