@@ -26,7 +26,6 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,6 +33,7 @@ import numpy as np
 Numbers = np.ndarray | Sequence[Any]
 
 RESAMPLES = 2000
+TRIALS = 500  # simulated to see what an interval would find
 LEVEL = 0.95
 
 
@@ -213,21 +213,30 @@ def smallest_detectable_difference(
     level: float = LEVEL,
     power: float = 0.8,
 ) -> float:
-    """The true difference that a two-sided test at 1 - `level` finds with probability `power`.
+    """The true difference that `paired_interval` tells from none with probability `power`.
 
-    `first` and `second` are a pilot on the same pairs, [n] or [seeds n]: two systems, or two runs
-    of one. `seeds` is the number of runs planned for each arm (the pilot's own when absent); the
-    pilot's variance between seeds is scaled to it. Normal approximation.
+    `first` and `second` are a pilot on the same pairs, [n] or [seeds n]. `seeds` is the number of
+    runs planned for each arm (the pilot's own when absent). Trials are simulated: each sees its own
+    spread between seeds, which sets the width of its interval, and misses the difference by its
+    own chance; both are as large as in the pilot, a rough estimate from two or three runs. Raises
+    as `interval`, and ValueError for one planned run where the pilot has several.
     """
     first, counts = _checked(first, clusters, counts)
     second, _ = _checked(second, clusters, counts)
-    variance = clusters.variance(_pull(first.mean(axis=0) - second.mean(axis=0), counts), counts)
+    difference = first.mean(axis=0) - second.mean(axis=0)
+    widths = np.tile(_recording_draws(difference, clusters, counts, RESAMPLES, 0), (TRIALS, 1))
+    chance = _recording_draws(difference, clusters, counts, TRIALS, 1)
+    rng = np.random.default_rng(2)
     for values in (first, second):
         if len(values) > 1:
-            scores = values.sum(axis=1) / counts.sum()
-            variance += float(scores.var(ddof=1)) / (seeds or len(values))
-    normal = NormalDist()
-    return (normal.inv_cdf((1 + level) / 2) + normal.inv_cdf(power)) * float(np.sqrt(variance))
+            if (free := (seeds or len(values)) - 1) < 1:
+                raise ValueError("one run of an arm has no spread to judge by: plan at least two")
+            spread = (values.sum(axis=1) / counts.sum()).std(ddof=1) / np.sqrt(free + 1)
+            seen = spread * np.sqrt(rng.chisquare(free, TRIALS) / free)
+            widths += seen[:, None] * rng.standard_t(free, RESAMPLES)
+            chance += spread * rng.standard_normal(TRIALS)
+    halves = np.quantile(widths, (1 + level) / 2, axis=1)
+    return float(np.quantile(halves - chance, power))
 
 
 def _checked(
