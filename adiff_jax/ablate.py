@@ -17,7 +17,9 @@ from etils import epath
 from adiff_jax import run
 from adiff_jax.answer import sentences, truths_of
 from adiff_jax.attention_span import attention_on_edits
-from adiff_jax.cache import cached
+from adiff_jax.cache import cached, is_cached, made_from
+from adiff_jax.checkpoint.run_directory import RunDirectory
+from adiff_jax.data.features import CachedPairs
 from adiff_jax.data.schema import Truth
 from adiff_jax.data.synth.made import EditedPairs
 from adiff_jax.evaluate.captions import CaptionConfig
@@ -25,10 +27,20 @@ from adiff_jax.evaluate.difference import compare, detectable
 from adiff_jax.evaluate.intervals import Interval, TooFewRecordings
 from adiff_jax.evaluate.predictions import read_predictions, write_predictions
 from adiff_jax.evaluate.scoring import ScoreConfig, Scored, measure, write_metrics
-from adiff_jax.experiment import ConfigError, Experiment, Split, load_attribute
+from adiff_jax.experiment import (
+    ConfigError,
+    DataConfig,
+    Experiment,
+    Split,
+    load_attribute,
+    to_json,
+)
 from adiff_jax.models.adc import Adc
 from adiff_jax.parts import open_data
 from adiff_jax.validate import edit_reader
+
+SAME_ANSWERS = (*(name for name in run.MAY_CHANGE if name != "evaluation"), "evaluation.batch")
+"""Fields of an experiment that change nothing that a trained model says."""
 
 METRICS = (
     "structured.operation.accuracy",
@@ -82,16 +94,25 @@ def share(count: int, cell: str | None) -> list[int]:
 
 
 def run_cells(grid: Grid, workdir: epath.PathLike, cell: str | None = None) -> None:
-    """Train and answer the runs of a share of the grid; those that are finished are skipped."""
+    """Train and answer the runs of a share of the grid; those that are finished are skipped.
+
+    Raises ConfigError for a split whose true edits are unknown, and RunDirectoryError, naming the
+    fields, where the runs that are finished are not of the experiments that the grid now holds.
+    """
+    _truths(grid)
+    for planned in grid.cells:
+        _seeded(grid, planned, 0, workdir)
     runs = grid.runs()
     for place in share(len(runs), cell):
         chosen, seed = runs[place]
         directory = _directory(workdir, chosen, seed)
-        answers = directory / "predictions" / f"{grid.split}.jsonl"
+        answers = _answers(grid, workdir, chosen, seed)
         if answers.exists():
             continue
         print(f"cell {place} of {len(runs)}: {chosen.name}, seed {seed}", flush=True)
         experiment = _seeded(grid, chosen, seed, workdir)
+        for name, config in _sources(grid, chosen).items():
+            cached(config, grid.features_from, _features(workdir, name), experiment.data)
         run.train(experiment, directory)
         trained = run.load_trained(directory)
         source = open_data(experiment.split(grid.split))
@@ -101,7 +122,7 @@ def run_cells(grid: Grid, workdir: epath.PathLike, cell: str | None = None) -> N
             rows = trained.parts.rows(source)
             looked = attention_on_edits(trained.parts, trained.variables, rows, scenes.scenes)
             if jax.process_index() == 0 and looked is not None:
-                write_metrics(_measured(answers), {"attention": {"edited_span": looked}})
+                write_metrics(_attention(answers), {"attention": {"edited_span": looked}})
         if jax.process_index() == 0:
             write_predictions(answers, found)
 
@@ -110,20 +131,24 @@ def collect(grid: Grid, workdir: epath.PathLike) -> str:
     """The Markdown table of the runs that are finished, differences against the first row.
 
     Below it, what the first two rows say of the grid's power: the difference that all its seeds
-    would find. Known after two seeds of each, before the grid is complete.
+    would find, roughly. Known after two seeds of each, before the grid is complete. Raises as
+    `run_cells`.
     """
-    truths = truths_of(open_data(grid.cells[0].experiment.split(grid.split)))
+    truths = _truths(grid)
     scored: dict[str, list[Scored]] = {}
     looks: dict[str, list[float]] = {}
     for cell, seed in grid.runs():
-        file = _directory(workdir, cell, seed) / "predictions" / f"{grid.split}.jsonl"
+        file = _answers(grid, workdir, cell, seed)
         if file.exists():
             found = measure(read_predictions(file), truths, _CONFIG, read_edits=edit_reader(truths))
             scored.setdefault(cell.name, []).append(found)
-            if _measured(file).exists():
-                looked = json.loads(_measured(file).read_text())["attention"]["edited_span"]
+            if _attention(file).exists():
+                looked = json.loads(_attention(file).read_text())["attention"]["edited_span"]
                 looks.setdefault(cell.name, []).append(looked)
-    names = [name.removeprefix("structured.") for name in METRICS]
+    every = [result for results in scored.values() for result in results]
+    # A metric that applies to no example of the split has no column.
+    metrics = [metric for metric in METRICS if all(metric in run.measures for run in every)]
+    names = [name.removeprefix("structured.") for name in metrics]
     rows = [
         f"{grid.name}, split {grid.split}; difference to the first row with its paired interval, "
         "clustered by recording, over seeds",
@@ -135,7 +160,7 @@ def collect(grid: Grid, workdir: epath.PathLike) -> str:
     without_intervals = ""
     for cell in grid.cells:
         results = scored.get(cell.name, [])
-        cells = [_mean(results, metric) for metric in METRICS]
+        cells = [_mean(results, metric) for metric in metrics]
         if results and first and results is not first:
             try:
                 differences = compare(results, first, truths, _CONFIG)
@@ -144,7 +169,7 @@ def collect(grid: Grid, workdir: epath.PathLike) -> str:
             else:
                 cells = [
                     f"{text} ({_signed(differences[metric])})"
-                    for text, metric in zip(cells, METRICS, strict=True)
+                    for text, metric in zip(cells, metrics, strict=True)
                 ]
         if looks:
             cells.append(_spread(looks.get(cell.name, []), 2))
@@ -152,25 +177,30 @@ def collect(grid: Grid, workdir: epath.PathLike) -> str:
     if without_intervals:
         rows += ["", f"no differences: {without_intervals}"]
     else:
-        rows += _power(grid, scored, truths)
+        rows += _power(grid, scored, truths, metrics)
     return "\n".join(rows)
 
 
 _CONFIG = ScoreConfig(captions=CaptionConfig(metrics=()))
 
 
-def _power(grid: Grid, scored: Mapping[str, list[Scored]], truths: Sequence[Truth]) -> list[str]:
+def _power(
+    grid: Grid,
+    scored: Mapping[str, list[Scored]],
+    truths: Sequence[Truth],
+    metrics: Sequence[str],
+) -> list[str]:
     """One line on the smallest difference that the whole grid finds, once there is a pilot."""
     pilot = [scored.get(cell.name, []) for cell in grid.cells[:2]]
     if len(pilot) < 2 or min(map(len, pilot)) < 2:
         return []
     found = detectable(pilot[0], pilot[1], truths, _CONFIG, grid.seeds)
-    sizes = ", ".join(f"{m.removeprefix('structured.')} {100 * found[m]:.1f}" for m in METRICS)
+    sizes = ", ".join(f"{m.removeprefix('structured.')} {100 * found[m]:.1f}" for m in metrics)
     seeds = " and ".join(str(len(runs)) for runs in pilot)
     return [
         "",
-        f"smallest difference that {grid.seeds} seeds a row find (two-sided 5 %, power 80 %; from "
-        f"{seeds} seeds of the first two rows): {sizes}",
+        f"smallest difference that {grid.seeds} seeds a row find (two-sided 5 %, power 80 %; "
+        f"rough, as it is judged from {seeds} runs of the first two rows): {sizes}",
     ]
 
 
@@ -191,34 +221,80 @@ def _signed(interval: Interval) -> str:
     return f"{100 * interval.mean:+.1f}, {100 * interval.low:+.1f} to {100 * interval.high:+.1f}"
 
 
-def _measured(answers: epath.Path) -> epath.Path:
-    return answers.with_suffix(".metrics.json")
+def _truths(grid: Grid) -> list[Truth]:
+    """Of the split. Raises ConfigError when none of its true edits is known."""
+    truths = truths_of(open_data(grid.cells[0].experiment.split(grid.split)))
+    if all(truth.edits is None for truth in truths):
+        raise ConfigError(
+            f"grid {grid.name}: the true edits of split {grid.split!r} are unknown, and a grid "
+            "compares nothing else; choose a split of synthesised pairs"
+        )
+    return truths
 
 
 def _directory(workdir: epath.PathLike, cell: Cell, seed: int) -> epath.Path:
     return epath.Path(workdir) / f"{cell.name}-{seed}"
 
 
+def _answers(grid: Grid, workdir: epath.PathLike, cell: Cell, seed: int) -> epath.Path:
+    """The file with the answers of a run. Where it exists, they are checked to be of the
+    experiment that the grid now holds: RunDirectoryError (ConfigError for features) if not."""
+    directory = RunDirectory.at(_directory(workdir, cell, seed))
+    file = directory.predictions / f"{grid.split}.jsonl"
+    if file.exists():
+        experiment = _seeded(grid, cell, seed, workdir)
+        # Features lie beside the runs, wherever that is, and say themselves what they are made of.
+        moved = ("data.train.path", "data.validation.path", "data.test")
+        directory.check_owner(
+            to_json(experiment), SAME_ANSWERS + (moved if grid.features_from else ())
+        )
+        for name, config in _sources(grid, cell).items():
+            is_cached(_features(workdir, name), made_from(config, experiment.data))
+    return file
+
+
+def _attention(answers: epath.Path) -> epath.Path:
+    return answers.with_suffix(".attention.json")
+
+
+def _sources(grid: Grid, cell: Cell) -> dict[str, DataConfig]:
+    """What is cached of a cell, by the name of the features: what it trains, selects and is
+    scored on, or nothing."""
+    if not grid.features_from:
+        return {}
+    data = cell.experiment.data
+    test = cell.experiment.split(grid.split)
+    return {"train": data.train, "validation": data.validation, grid.split: test}
+
+
+def _features(workdir: epath.PathLike, name: str) -> str:
+    return str(epath.Path(workdir).expanduser().resolve() / "features" / name)
+
+
 def _seeded(grid: Grid, cell: Cell, seed: int, workdir: epath.PathLike) -> Experiment:
-    """The experiment of a run; its sources replaced by cached features if the grid wants them."""
+    """The experiment of a run; its sources those of the cached features if the grid wants them.
+
+    Raises ConfigError for a model that cannot be trained on features of single clips.
+    """
     experiment = replace(cell.experiment, train=replace(cell.experiment.train, seed=seed))
     if not grid.features_from:
         return experiment
     if not isinstance(experiment.model, Adc):
         raise ConfigError(f"cell {cell.name}: only pair models train on cached features")
-    data = experiment.data
-    root = str(epath.Path(workdir) / "features")
-    test = experiment.split(grid.split)
+    if experiment.model.difference_channel:
+        raise ConfigError(
+            f"cell {cell.name}: features of single clips hold no difference channel; set "
+            "model.difference_channel=False, or train on audio (features_from='')"
+        )
+    places = {name: CachedPairs(_features(workdir, name)) for name in _sources(grid, cell)}
     return replace(
         experiment,
         model=replace(experiment.model, freeze_encoder=True),
         start=(),
         data=replace(
-            data,
-            train=cached(data.train, grid.features_from, f"{root}/train", data),
-            validation=cached(data.validation, grid.features_from, f"{root}/validation", data),
-            test=(
-                Split(grid.split, cached(test, grid.features_from, f"{root}/{grid.split}", data)),
-            ),
+            experiment.data,
+            train=places["train"],
+            validation=places["validation"],
+            test=(Split(grid.split, places[grid.split]),),
         ),
     )

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -12,7 +12,7 @@ from jax.experimental import multihost_utils
 from tqdm import tqdm
 
 from adiff_jax.audio.frontends import frame_lengths
-from adiff_jax.data.features import CachedPairs, CachedSource, read_about, write_features
+from adiff_jax.data.features import CachedPairs, read_about, write_features
 from adiff_jax.data.pipeline import evaluation_batches
 from adiff_jax.data.schema import Arrays, Source
 from adiff_jax.data.transforms import Encode
@@ -35,22 +35,32 @@ def cached(config: DataConfig, encoder_run: str, path: str, data: Data) -> Cache
     """
     trained = load_trained(encoder_run)
     _check_encoder(trained, encoder_run, data)
-    made_of = {
-        "source": json.loads(source_json(config)),
-        "encoder": _fingerprint(trained),
-        "seconds": data.encode.seconds,
-    }
-    if jax.process_index() == 0 and read_about(path) is None:
+    made_of = made_from(config, data) | {"encoder": _fingerprint(trained)}
+    already = is_cached(path, made_of)  # asked by every process, so that all refuse together
+    if jax.process_index() == 0 and not already:
         source = open_data(config)
         write_features(path, source, encode_pairs(trained, source, data), made_of)
     multihost_utils.sync_global_devices(f"features in {path}")
-    about = CachedSource(CachedPairs(path)).about
-    if differing := [name for name in made_of if about[name] != made_of[name]]:
+    if not is_cached(path, made_of):  # also when another job wrote others meanwhile
+        raise ConfigError(f"{path} is not on a disk that process {jax.process_index()} sees")
+    return CachedPairs(path)
+
+
+def made_from(config: DataConfig, data: Data) -> dict[str, Any]:
+    """What features are made of, but for the encoder."""
+    return {"source": json.loads(source_json(config)), "seconds": data.encode.seconds}
+
+
+def is_cached(path: str, made_of: Mapping[str, Any]) -> bool:
+    """Whether `path` holds finished features; ConfigError when theirs is not `made_of`."""
+    about = read_about(path)
+    differing = [name for name in made_of if about is not None and about[name] != made_of[name]]
+    if differing:
         raise ConfigError(
             f"{path} holds features of another {' and '.join(differing)}: remove it, or choose "
             "another --workdir"
         )
-    return CachedPairs(path)
+    return about is not None
 
 
 def encode_pairs(

@@ -47,10 +47,14 @@ def caption_scores(
 ) -> CaptionScores:
     """Score `texts` against their references, one or more for each.
 
+    Without metrics to compute nothing is tokenised, and all is empty.
+
     Raises RuntimeError when something required cannot run.
     """
     tokenization = _choose_tokenization(config)
     missing = _missing(config)
+    if not config.metrics:
+        return CaptionScores({}, {}, missing, tokenization)
     flat = tokenize([*texts, *(text for choices in references for text in choices)], tokenization)
     words, rest = flat[: len(texts)], iter(flat[len(texts) :])
     choices = [[next(rest) for _ in texts_of_one] for texts_of_one in references]

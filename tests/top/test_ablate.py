@@ -2,7 +2,7 @@
 
 import json
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,16 @@ import pytest
 
 from adiff_jax import ablate, run
 from adiff_jax.ablate import Cell, Grid, collect, load_grid, run_cells, share
-from adiff_jax.answer import First
+from adiff_jax.answer import Answering, First, answer
 from adiff_jax.arrays import Batch
 from adiff_jax.cache import cached
+from adiff_jax.checkpoint.run_directory import RunDirectoryError
 from adiff_jax.data.features import CachedPairs, CachedSource, read_about, write_features
 from adiff_jax.data.pipeline import evaluation_batches
-from adiff_jax.data.schema import Arrays, Source, Truth
+from adiff_jax.data.schema import Arrays, Edit, Source, Truth
 from adiff_jax.data.transforms import Encode, EncodeConfig
 from adiff_jax.evaluate.predictions import Prediction, read_predictions, write_predictions
-from adiff_jax.experiment import ConfigError, Experiment
+from adiff_jax.experiment import ConfigError, Experiment, to_json
 from adiff_jax.models.adc import AdcModel
 from adiff_jax.objectives import Captioning
 from tests.top import tiny_run
@@ -119,7 +120,7 @@ def test_a_cell_answers_every_example_of_the_split(begun: tuple[Grid, Path], tes
 
 def test_a_cell_measures_where_it_looks_and_the_table_shows_it(begun: tuple[Grid, Path]):
     grid, workdir = begun
-    file = workdir / "first-0" / "predictions" / "pairs.metrics.json"
+    file = workdir / "first-0" / "predictions" / "pairs.attention.json"
     looked = json.loads(file.read_text())["attention"]["edited_span"]
     assert 0 < looked < 10
     head, _, first, second = collect(grid, workdir).splitlines()[2:6]
@@ -153,6 +154,78 @@ def test_a_grid_goes_on_with_what_is_not_finished(
     assert experiment.train.seed == 0
 
 
+def test_a_cell_that_is_evaluated_by_itself_stays_in_the_table(begun: tuple[Grid, Path]):
+    grid, workdir = begun
+    before = collect(grid, workdir)
+    answer(run.load_trained(workdir / "first-0"), "pairs", Answering())
+    assert collect(grid, workdir) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda e: replace(e, label_smoothing=0.3), "label_smoothing: 0.05 in the directory, 0.3"),
+        (
+            lambda e: replace(e, evaluation=replace(e.evaluation, decode="beam:4")),
+            r'evaluation\.decode: "greedy" in the directory, "beam:4" given',
+        ),
+    ],
+)
+def test_answers_of_another_experiment_than_the_grids_are_refused_and_the_field_named(
+    begun: tuple[Grid, Path], change: Callable[[Experiment], Experiment], message: str
+):
+    grid, workdir = begun
+    cells = tuple(replace(cell, experiment=change(cell.experiment)) for cell in grid.cells)
+    for use in (lambda *given: run_cells(*given, "0/2"), collect):
+        with pytest.raises(RunDirectoryError, match=f"first-0 holds another .*\n.*{message}"):
+            use(replace(grid, cells=cells), workdir)
+
+
+def test_answers_about_other_data_than_the_grids_are_refused(begun: tuple[Grid, Path]):
+    grid, workdir = begun
+
+    def other(experiment: Experiment) -> Experiment:
+        return replace(experiment, data=replace(experiment.data, train=tiny_run.pairs("train", 23)))
+
+    cells = tuple(replace(cell, experiment=other(cell.experiment)) for cell in grid.cells)
+    with pytest.raises(ConfigError, match="train holds features of another source: remove it"):
+        collect(replace(grid, cells=cells), workdir)
+
+
+def test_what_changes_no_answer_and_how_the_directory_is_written_do_not_matter(
+    begun: tuple[Grid, Path], monkeypatch: pytest.MonkeyPatch
+):
+    grid, workdir = begun
+
+    def faster(experiment: Experiment) -> Experiment:
+        return replace(experiment, evaluation=replace(experiment.evaluation, batch=64))
+
+    cells = tuple(replace(cell, experiment=faster(cell.experiment)) for cell in grid.cells)
+    monkeypatch.chdir(workdir.parent)
+    assert collect(replace(grid, cells=cells), workdir.name) == collect(grid, workdir)
+
+
+def test_a_grid_over_pairs_of_unknown_edits_is_refused_before_it_trains(
+    tmp_path: Path, test_pairs: Source, monkeypatch: pytest.MonkeyPatch
+):
+    unknown = [replace(test_pairs.truth(0), edits=None)]
+    monkeypatch.setattr(ablate, "truths_of", lambda source: unknown)
+    monkeypatch.setattr(run, "train", None)
+    with pytest.raises(ConfigError, match="the true edits of split 'pairs' are unknown"):
+        run_cells(tiny_grid(Path()), tmp_path)
+
+
+def test_a_cell_with_a_difference_channel_is_not_trained_on_single_clips(
+    tmp_path: Path, tagger_run: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(run, "train", None)
+    grid = tiny_grid(tagger_run)
+    with_channel = replace(tiny_run.adc("unused"), start=())
+    grid = replace(grid, cells=(*grid.cells, Cell("third", with_channel)))
+    with pytest.raises(ConfigError, match="cell third: .* hold no difference channel"):
+        run_cells(grid, tmp_path)
+
+
 def test_seeds_differ_in_their_seed_only(tmp_path: Path):
     cell = Cell("a", cell_experiment())
     grid = Grid("g", (cell,), seeds=3, split="pairs")
@@ -163,7 +236,11 @@ def test_seeds_differ_in_their_seed_only(tmp_path: Path):
 
 
 def answers(workdir: Path, name: str, source: Source, right: int) -> None:
-    """Predictions of which the first `right` are references and the others cannot be read."""
+    """A run of `cell_experiment` and its predictions, of which the first `right` are references
+    and the others cannot be read."""
+    base, seed = cell_experiment(), int(name.rpartition("-")[2])
+    experiment = replace(base, train=replace(base.train, seed=seed))
+    run.RunDirectory.at(workdir / name).claim(to_json(experiment))
     truths = [source.truth(index) for index in range(len(source))]
     texts = [t.references[0] if i < right else "what" for i, t in enumerate(truths)]
     rows = [Prediction(t.id, text) for t, text in zip(truths, texts, strict=True)]
@@ -208,6 +285,16 @@ def test_more_seeds_find_smaller_differences(
     # two runs a row vary by 17.7 points: their mean by 17.7 / sqrt(seeds), differences by more
     assert smallest(2) > 2.8 * 17.7
     assert smallest(50) < smallest(8) < smallest(2)
+
+
+def test_a_metric_that_applies_to_no_example_has_no_column(
+    tmp_path: Path, test_pairs: Source, monkeypatch: pytest.MonkeyPatch
+):
+    nothing = [replace(test_pairs.truth(i), edits=(Edit("none"),)) for i in range(12)]
+    monkeypatch.setattr(ablate, "truths_of", lambda source: nothing)
+    answers(tmp_path, "first-0", test_pairs, 3)
+    table = collect(Grid("g", (Cell("first", cell_experiment()),), 1, "pairs"), tmp_path)
+    assert "| cell | seeds | operation.accuracy | program.exact |" in table
 
 
 def test_a_table_over_too_few_recordings_says_so_instead_of_differences(
