@@ -26,7 +26,7 @@ from adiff_jax.evaluate.captions import CaptionConfig, Metric
 from adiff_jax.evaluate.evaluator import evaluate
 from adiff_jax.evaluate.gather import gather_objects
 from adiff_jax.evaluate.predictions import Prediction, read_predictions, write_predictions
-from adiff_jax.evaluate.scoring import ScoreConfig, score, write_metrics
+from adiff_jax.evaluate.scoring import ScoreConfig, check_required, score, write_metrics
 from adiff_jax.evaluate.tagging import tagging_scores
 from adiff_jax.experiment import ConfigError, Split
 from adiff_jax.models.adc import AdcModel
@@ -72,10 +72,19 @@ def with_recipe(trained: Trained, path: str, folder: str) -> tuple[Trained, str]
 
 
 def answer(trained: Trained, split: str, config: Answering) -> dict[str, Any]:
-    """Answer a split with a run, write predictions and scores, and return the scores."""
+    """Answer a split with a run, write predictions and scores, and return the scores.
+
+    Without the training data there are no baselines, and `missing` says why. Raises ConfigError,
+    before anything is decoded, when a required metric cannot run.
+    """
     parts, name = trained.parts, split
     source = open_data(parts.experiment.split(split))
     if isinstance(parts.experiment.model, Tagger):
+        if config.decode or config.require:
+            raise ConfigError(
+                f"{trained.directory.path} is a tagger, which says nothing: leave out "
+                f"{'--decode' if config.decode else '--require'}"
+            )
         scores, labels, _ = tag(parts, source, trained.variables)
         metrics: dict[str, Any] = {"tagging": tagging_scores(scores, labels, parts.classes)}
     else:
@@ -85,15 +94,17 @@ def answer(trained: Trained, split: str, config: Answering) -> dict[str, Any]:
         decode = config.decode or parts.experiment.evaluation.decode
         if decode != parts.experiment.evaluation.decode:
             name = f"{split}.{decode.replace(':', '_').replace(',', '_')}"
+        _check_required(truths_of(source), config)
+        without_training = _training_missing(trained)
         predictions = sentences(trained, source, decode)
         backward = sentences(trained, source, decode, swap=True)
         if jax.process_index() == 0:
             trained.directory.predictions.mkdir(parents=True, exist_ok=True)
             write_predictions(trained.directory.predictions / f"{name}.jsonl", predictions)
-        metrics = {
-            **_score(source, predictions, config, _baselines(trained, source)),
-            "decode": decode,
-        }
+        others = {} if without_training else _baselines(trained, source)
+        metrics = {**_score(source, predictions, config, others), "decode": decode}
+        if without_training:
+            metrics["missing"]["baselines"] = without_training
         if "structured" in metrics:
             reader = edit_reader(truths_of(source))
             both = structured.swap_consistency(_texts(predictions), _texts(backward), reader)
@@ -116,6 +127,8 @@ def score_file(
     trained: Trained, split: str, path: epath.PathLike, config: Answering
 ) -> dict[str, Any]:
     """Scores of another system's answers to the same examples; nothing is written."""
+    if isinstance(trained.parts.experiment.model, Tagger):
+        raise ConfigError(f"{trained.directory.path} is a tagger: sentences do not answer it")
     source = open_data(trained.parts.experiment.split(split))
     return _score(source, read_predictions(path), config, {}) | {"split": split}
 
@@ -149,6 +162,22 @@ def truths_of(source: Source) -> list[Truth]:
     return [source.truth(index) for index in range(len(source))]
 
 
+def _check_required(truths: Sequence[Truth], config: Answering) -> None:
+    try:
+        check_required(truths, CaptionConfig(require=config.require))
+    except RuntimeError as error:  # a metric that cannot run
+        raise ConfigError(str(error)) from error
+
+
+def _training_missing(trained: Trained) -> str:
+    """Why the training data, which the baselines need, cannot be opened; "" when they can."""
+    try:
+        open_data(trained.parts.experiment.data.train)
+    except (OSError, ValueError) as error:
+        return f"the training data cannot be opened: {error}"
+    return ""
+
+
 def _score(
     source: Source,
     predictions: Sequence[Prediction],
@@ -156,16 +185,14 @@ def _score(
     others: dict[str, Sequence[Prediction]],
 ) -> dict[str, Any]:
     truths = truths_of(source)
-    try:
-        return score(
-            predictions,
-            truths,
-            ScoreConfig(captions=CaptionConfig(require=config.require)),
-            read_edits=edit_reader(truths),
-            baselines=others,
-        )
-    except RuntimeError as error:  # a metric that cannot run
-        raise ConfigError(str(error)) from error
+    _check_required(truths, config)
+    return score(
+        predictions,
+        truths,
+        ScoreConfig(captions=CaptionConfig(require=config.require)),
+        read_edits=edit_reader(truths),
+        baselines=others,
+    )
 
 
 def _texts(predictions: Sequence[Prediction]) -> dict[str, str]:

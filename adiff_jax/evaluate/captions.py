@@ -52,7 +52,7 @@ def caption_scores(
     Raises RuntimeError when something required cannot run.
     """
     tokenization = _choose_tokenization(config)
-    missing = _missing(config)
+    missing = missing_metrics(config)
     if not config.metrics:
         return CaptionScores({}, {}, missing, tokenization)
     flat = tokenize([*texts, *(text for choices in references for text in choices)], tokenization)
@@ -92,7 +92,8 @@ def _choose_tokenization(config: CaptionConfig) -> Tokenization:
     return config.tokenization
 
 
-def _missing(config: CaptionConfig) -> dict[str, str]:
+def missing_metrics(config: CaptionConfig) -> dict[str, str]:
+    """Why metrics of `config` cannot run here, by name; RuntimeError for a required one."""
     missing: dict[str, str] = {}
     checks: dict[str, Callable[[], str | None]] = {"meteor": java_missing, "spice": spice_missing}
     for metric in dict.fromkeys((*config.metrics, *config.require)):

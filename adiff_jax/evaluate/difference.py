@@ -29,7 +29,7 @@ def compare(
 
     Raises:
         TooFewRecordings: when the data set holds too few separate recordings.
-        ValueError: when a list of runs is empty or was scored on another data set.
+        ValueError: when a list of runs is empty, or a run was scored on another number of pairs.
     """
     clusters = _clusters(truths)
     return {
@@ -42,7 +42,7 @@ def compare(
             resamples=config.resamples,
             seed=config.seed,
         )
-        for name, one, other, counts in _shared_measures(first, second)
+        for name, one, other, counts in _shared_measures(first, second, len(truths))
     }
 
 
@@ -63,7 +63,7 @@ def detectable(
         name: smallest_detectable_difference(
             one, other, clusters, counts, seeds=seeds, level=config.level
         )
-        for name, one, other, counts in _shared_measures(first, second)
+        for name, one, other, counts in _shared_measures(first, second, len(truths))
     }
 
 
@@ -73,12 +73,18 @@ def _clusters(truths: Sequence[Truth]) -> Clusters:
 
 
 def _shared_measures(
-    first: Sequence[Scored], second: Sequence[Scored]
+    first: Sequence[Scored], second: Sequence[Scored], pairs: int
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
     """(name, values of the first [seeds n], of the second, counts [n]) of what can be compared."""
     if not first or not second:
         raise ValueError("each system needs at least one run to compare")
     runs = [*first, *second]
+    for run in runs:
+        if run.scores["count"] != pairs:
+            raise ValueError(
+                f"a run was scored on {run.scores['count']} pairs, but the data set holds {pairs}: "
+                "score every run on the same split"
+            )
     for name, (_, counts) in first[0].measures.items():
         if any(name not in run.measures for run in runs):
             continue

@@ -21,7 +21,7 @@ from etils import epath
 
 from adiff_jax.data.schema import Truth
 from adiff_jax.evaluate import structured
-from adiff_jax.evaluate.captions import CaptionConfig, caption_scores
+from adiff_jax.evaluate.captions import CaptionConfig, caption_scores, missing_metrics
 from adiff_jax.evaluate.evaluator import check_ids
 from adiff_jax.evaluate.intervals import Clusters, TooFewRecordings, interval
 from adiff_jax.evaluate.predictions import Prediction, write_whole
@@ -92,6 +92,13 @@ def measure(
     return scored
 
 
+def check_required(truths: Sequence[Truth], config: CaptionConfig) -> None:
+    """Raise RuntimeError when a metric that `config` requires cannot run on these examples."""
+    if config.require and (reason := _without_references(truths)):
+        raise RuntimeError(f"{config.require[0]} is required but cannot run: {reason}")
+    missing_metrics(config)
+
+
 def write_metrics(path: epath.PathLike, metrics: Mapping[str, Any]) -> None:
     """Write scores as JSON, keys sorted and numbers rounded: equal scores are equal bytes.
 
@@ -104,11 +111,8 @@ def write_metrics(path: epath.PathLike, metrics: Mapping[str, Any]) -> None:
 def _measure_captions(
     scored: Scored, texts: Sequence[str], truths: Sequence[Truth], config: CaptionConfig
 ) -> None:
-    without = [truth.id for truth in truths if not truth.references]
-    if without:
-        reason = f"{len(without)} examples have no reference, such as {without[0]}"
-        if config.require:
-            raise RuntimeError(f"{config.require[0]} is required but cannot run: {reason}")
+    check_required(truths, config)
+    if reason := _without_references(truths):
         scored.scores["missing"]["captions"] = reason
         return
     found = caption_scores(texts, [truth.references for truth in truths], config)
@@ -117,6 +121,12 @@ def _measure_captions(
     scored.scores["missing"] |= {f"captions.{k}": reason for k, reason in found.missing.items()}
     for name, values in found.examples.items():
         scored.measures[f"captions.{name}"] = Measure(values, np.ones(len(values)))
+
+
+def _without_references(truths: Sequence[Truth]) -> str:
+    """Why there is nothing to compare sentences with; "" when there is."""
+    without = [truth.id for truth in truths if not truth.references]
+    return f"{len(without)} examples have no reference, such as {without[0]}" if without else ""
 
 
 def _measure_structure(

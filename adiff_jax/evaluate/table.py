@@ -19,6 +19,12 @@ ROWS = (
 )
 """Dotted names of the scores that a table shows unless told otherwise."""
 
+OF_MODELS = ("structured.swap.consistent", "attention.edited_span")
+"""Shown as well where a system has them: they need the model itself, not only its answers."""
+
+NOT_SHARES = ("cider_d", "spider", "edited_span")
+"""Ends of the names of scores that may exceed 1, so that they are not in percent."""
+
 ABSENT = "n/a"
 
 
@@ -30,9 +36,11 @@ def markdown_table(systems: Mapping[str, Mapping[str, Any]], rows: Sequence[str]
         systems: by name, what `scoring.score` returned (or `metrics.json` holds).
         rows: dotted names of scores.
 
-    A score that a system lacks reads "n/a", and the reason stands below the table.
+    A score that a system lacks reads "n/a", and the reason stands below the table, as it does for
+    missing intervals and baselines.
     """
     columns = list(_with_baselines(systems))
+    rows = [*rows, *(row for row in OF_MODELS if any(_cell(own, row) for _, own in columns))]
     cells = [["score", *(system for system, _ in columns)]]
     reasons: dict[str, list[str]] = {}
     for row in rows:
@@ -42,6 +50,9 @@ def markdown_table(systems: Mapping[str, Mapping[str, Any]], rows: Sequence[str]
             if cell is None:
                 reasons.setdefault(f"{row}: {_reason(scores, row)}", []).append(system)
             cells[-1].append(cell or ABSENT)
+    for system, scores in columns:
+        for note in _without(scores, rows):
+            reasons.setdefault(note, []).append(system)
     lines = _padded(cells)
     notes = [f"- {reason} ({', '.join(who)})" for reason, who in reasons.items()]
     if notes:
@@ -75,9 +86,21 @@ def _cell(scores: Mapping[str, Any], row: str) -> str | None:
     return f"{_number(value, row)} [{_number(ends[0], row)}, {_number(ends[1], row)}]"
 
 
+def _without(scores: Mapping[str, Any], rows: Sequence[str]) -> Iterator[str]:
+    """Notes on what is missing but is no row: baselines, and intervals of the rows."""
+    missing = scores.get("missing", {})
+    if "baselines" in missing:
+        yield f"baselines: {missing['baselines']}"
+    by_reason: dict[str, list[str]] = {}
+    for row in rows:
+        if reason := missing.get(f"intervals.{row}"):
+            by_reason.setdefault(reason, []).append(row)
+    for reason, of in by_reason.items():
+        yield f"intervals of {', '.join(of)}: {reason}"
+
+
 def _number(value: float, row: str) -> str:
-    # CIDEr-D runs from 0 to 10, and SPIDEr is half of it: not fractions, so not in percent.
-    return f"{value:.3f}" if row.endswith(("cider_d", "spider")) else f"{100 * value:.1f}"
+    return f"{value:.3f}" if row.endswith(NOT_SHARES) else f"{100 * value:.1f}"
 
 
 def _reason(scores: Mapping[str, Any], row: str) -> str:
@@ -87,7 +110,7 @@ def _reason(scores: Mapping[str, Any], row: str) -> str:
         reason = missing.get(".".join(parts[:length]))
         if reason is not None:
             return reason
-    return "not computed"
+    return "needs the model" if row in OF_MODELS else "not computed"
 
 
 def _padded(cells: Sequence[Sequence[str]]) -> list[str]:

@@ -173,6 +173,45 @@ def test_paired_differences_of_two_systems_find_which_is_better():
     assert same == (0.0, 0.0, 0.0)
 
 
+def test_runs_on_another_number_of_pairs_are_not_compared():
+    whole = [measure(right(), truths(), CONFIG, read_edits=read_edits)]
+    part = [measure(right(30), truths(30), CONFIG, read_edits=read_edits)]
+    with pytest.raises(ValueError, match="scored on 30 pairs, but the data set holds 40"):
+        compare(whole, part, truths(), CONFIG)
+
+
+def test_nothing_is_tokenised_for_no_metric(monkeypatch):
+    monkeypatch.setattr(captions, "tokenize", None)
+    found = captions.caption_scores(["a"], [["a"]], CaptionConfig(metrics=()))
+    assert (found.corpus, found.examples, found.missing) == ({}, {}, {})
+
+
+def test_a_table_shows_what_only_models_have_where_they_have_it():
+    frequent = baselines.most_frequent([SAID["add"]], truths())
+    found = score(
+        right(), truths(), CONFIG, read_edits=read_edits, baselines={"frequent": frequent}
+    )
+    assert "swap.consistent" not in markdown_table({"ours": found})
+    found["structured"]["swap"] = {"consistent": 0.75}
+    found["attention"] = {"edited_span": 1.25}
+    lines = markdown_table({"ours": found}, ["structured.operation.accuracy"]).splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert ["swap.consistent", "75.0", "n/a"] in rows
+    assert ["attention.edited_span", "1.250", "n/a"] in rows
+    assert "- attention.edited_span: needs the model (ours: frequent)" in lines
+
+
+def test_a_table_says_why_intervals_and_baselines_are_missing():
+    same = [dataclasses.replace(truth, recordings=("one",)) for truth in truths()]
+    found = score(right(), same, CONFIG, read_edits=read_edits)
+    found["missing"]["baselines"] = "no recordings"
+    shown = ["structured.operation.accuracy", "captions.rouge_l"]
+    lines = markdown_table({"ours": found}, shown).splitlines()
+    assert "- baselines: no recordings (ours)" in lines
+    (why,) = [line for line in lines if line.startswith("- intervals of ")]
+    assert why.startswith(f"- intervals of {', '.join(shown)}: too few separate recordings")
+
+
 def test_a_table_says_what_is_missing_and_why(no_java):
     frequent = baselines.most_frequent([SAID["add"]], truths())
     full = score(

@@ -11,6 +11,7 @@ import pytest
 from adiff_jax import answer, run
 from adiff_jax.answer import Answering, First, embeddings, score_file, sentences, swapped
 from adiff_jax.data.schema import Example, Source, Truth
+from adiff_jax.data.synth.library import Folder
 from adiff_jax.evaluate import captions
 from adiff_jax.evaluate.predictions import Prediction, read_predictions, write_predictions
 from adiff_jax.experiment import ConfigError
@@ -215,6 +216,37 @@ def test_a_required_metric_that_cannot_run_is_an_error_of_use(
         score_file(trained, "pairs", tmp_path / "other.jsonl", Answering(require=("spice",)))
 
 
+def test_a_required_metric_that_cannot_run_is_said_before_anything_is_decoded(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(captions, "spice_missing", lambda: "no jars")
+    monkeypatch.setattr(answer, "sentences", None)
+    with pytest.raises(ConfigError, match="spice is required but cannot run: no jars"):
+        answer.answer(trained, "pairs", Answering(require=("spice",)))
+
+
+def test_without_the_training_recordings_the_baselines_are_missing_with_the_reason(
+    trained: Trained, tmp_path: Path, test_pairs: Source, monkeypatch: pytest.MonkeyPatch
+):
+    experiment = trained.parts.experiment
+    gone = replace(tiny_run.pairs("train", 24), recordings=Folder("gone"))
+    moved = replace(experiment, data=replace(experiment.data, train=gone))
+    elsewhere = replace(
+        trained,
+        directory=run.RunDirectory.at(tmp_path),
+        parts=replace(trained.parts, experiment=moved),
+    )
+    monkeypatch.setattr(answer, "sentences", lambda *_, **__: references(test_pairs))
+    monkeypatch.setattr(answer, "attention_on_edits", lambda *_: None)
+    found = answer.answer(elsewhere, "pairs", Answering())
+    assert "baselines" not in found
+    assert found["missing"]["baselines"].startswith(
+        "the training data cannot be opened: no folder of recordings at gone"
+    )
+    assert found["structured"]["operation"]["accuracy"] == 1
+    assert json.loads((tmp_path / "metrics.json").read_text())["missing"] == found["missing"]
+
+
 # --- mistakes and taggers ---------------------------------------------------------------------
 
 
@@ -226,6 +258,15 @@ def test_a_split_that_does_not_exist_is_answered_with_those_that_do(trained: Tra
 def test_a_strategy_that_does_not_exist_is_named(trained: Trained):
     with pytest.raises(ValueError, match="decoding strategy 'bean:4': 'bean' is not known"):
         answer.answer(trained, "pairs", Answering(decode="bean:4"))
+
+
+def test_a_tagger_is_not_asked_for_sentences(tagger_run: Path, tmp_path: Path):
+    tagger = run.load_trained(tagger_run)
+    for config, option in ((Answering("beam:4"), "--decode"), (Answering("", ("bleu",)), "--requ")):
+        with pytest.raises(ConfigError, match=f"tagger is a tagger, .*: leave out {option}"):
+            answer.answer(tagger, "clips", config)
+    with pytest.raises(ConfigError, match="is a tagger: sentences do not answer it"):
+        score_file(tagger, "clips", tmp_path / "other.jsonl", Answering())
 
 
 def test_a_tagger_is_scored_on_every_clip_by_class(tagger_run: Path, tmp_path: Path):
