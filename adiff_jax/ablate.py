@@ -120,7 +120,7 @@ def run_cells(grid: Grid, workdir: epath.PathLike, cell: str | None = None) -> N
         scenes = open_data(chosen.experiment.split(grid.split))  # features remember no scenes
         if isinstance(scenes, EditedPairs):
             rows = trained.parts.rows(source)
-            looked = attention_on_edits(trained.parts, trained.variables, rows, scenes.scenes)
+            looked = attention_on_edits(trained.parts, trained.variables, rows, scenes)
             if jax.process_index() == 0 and looked is not None:
                 write_metrics(_attention(answers), {"attention": {"edited_span": looked}})
         if jax.process_index() == 0:

@@ -110,9 +110,8 @@ def answer(trained: Trained, split: str, config: Answering) -> dict[str, Any]:
             both = structured.swap_consistency(_texts(predictions), _texts(backward), reader)
             consistency = float(both.values.sum() / both.counts.sum())
             metrics["structured"]["swap"] = {"consistent": consistency}
-        seconds = parts.experiment.data.encode.seconds
-        if isinstance(source, EditedPairs) and source.recipe.duration <= seconds:
-            looked = attention_on_edits(parts, trained.variables, parts.rows(source), source.scenes)
+        if isinstance(source, EditedPairs):
+            looked = attention_on_edits(parts, trained.variables, parts.rows(source), source)
             if looked is not None:
                 metrics["attention"] = {"edited_span": looked}
     metrics |= {"split": split, "checkpoint": trained.step}

@@ -8,23 +8,19 @@ A run directory needs nothing beside it: experiment, tokenizer and weights come 
 """
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from os import PathLike, fspath
-from typing import Any
 
 import jax
 import numpy as np
 
 from adiff_jax.arrays import Batch
+from adiff_jax.attention_span import last_attention
 from adiff_jax.audio.io import AudioError, check_wave, read_audio
 from adiff_jax.data.schema import Example
-from adiff_jax.data.transforms import Encode
+from adiff_jax.data.transforms import Encode, middle
 from adiff_jax.decode.beam import Beam
 from adiff_jax.decode.generate import Generation, generate, parse_strategy
-from adiff_jax.models.adc import AdcModel
-from adiff_jax.protocol import Variables
 from adiff_jax.run import Trained, load_trained
 
 Clip = str | PathLike[str] | np.ndarray
@@ -106,9 +102,7 @@ class Explainer:
         """Attention of the last comparison layer, mean over heads, [s s] over [clip 1; clip 2]."""
         batch, _ = self.batch(first, second)
         module = self.trained.parts.objective.module
-        layers = _comparison(module, self.trained.variables, batch)
-        last = layers[f"blocks_{len(layers) - 1}"]["attention"]["weights"][0]
-        return np.asarray(last[0].mean(axis=0))
+        return np.asarray(last_attention(module, self.trained.variables, batch)[0])
 
     def wave(self, clip: Clip) -> np.ndarray:
         """The clip as float32 [n] at `rate`; AudioError when it cannot be used."""
@@ -124,9 +118,7 @@ class Explainer:
 
     def heard(self, clip: Clip) -> np.ndarray:
         """The part of a clip that the model hears: all of it, or its middle when it is too long."""
-        wave, limit = self.wave(clip), self.experiment.data.encode.samples
-        start = max(0, (len(wave) - limit) // 2)
-        return wave[start : start + limit]
+        return middle(self.wave(clip), self.experiment.data.encode.samples)
 
     def batch(self, first: Clip, second: Clip) -> tuple[Batch, tuple[str, ...]]:
         """One pair as a batch of one, and notes on clips that were cropped."""
@@ -140,13 +132,6 @@ class Explainer:
         )
         row = self._encode(Example("pair", waves, self.rate), 0)
         return Batch(**{key: np.asarray(value)[None] for key, value in row.items()}), notes
-
-
-@partial(jax.jit, static_argnames="module")
-def _comparison(module: AdcModel, variables: Variables, batch: Batch) -> Mapping[str, Any]:
-    """What the comparison's layers keep for pictures."""
-    _, state = module.apply(variables, batch, method="encode", mutable=["intermediates"])
-    return state["intermediates"]["comparison"]
 
 
 def load(run: str | PathLike[str]) -> Explainer:

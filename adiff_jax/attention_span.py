@@ -8,6 +8,8 @@ between masked and unmasked models.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any
 
 import jax
 import numpy as np
@@ -15,8 +17,11 @@ import numpy as np
 from adiff_jax.arrays import Batch
 from adiff_jax.data.schema import Arrays, Edit
 from adiff_jax.data.synth.edits import PairScenes
-from adiff_jax.data.synth.scenes import Scene
+from adiff_jax.data.synth.made import EditedPairs
+from adiff_jax.data.synth.render import heard_seconds
+from adiff_jax.data.synth.scenes import Event, Scene
 from adiff_jax.evaluate.gather import gather_objects
+from adiff_jax.models.adc import AdcModel
 from adiff_jax.parallel.mesh import local_rows
 from adiff_jax.parts import Parts
 from adiff_jax.protocol import Variables
@@ -26,36 +31,42 @@ def attention_on_edits(
     parts: Parts,
     variables: Variables,
     rows: Iterable[Arrays],
-    scenes: Callable[[int], PairScenes],
+    pairs: EditedPairs,
 ) -> float | None:
     """Mean ratio (see the module docstring) over the edited events of all processes, if any.
 
-    `rows` are loader batches of this process, `scenes(example_id)` what they were rendered from.
-    A collective: every process must call it.
+    `rows` are loader batches of this process, `pairs` what they were rendered from. None too when
+    the scenes are longer than the model's window, which crops them. A collective: every process
+    must call it.
     """
+    if pairs.recipe.duration > parts.experiment.data.encode.seconds:
+        return None
     encoder = parts.experiment.model.encoder
     frame_seconds = encoder.frontend.frame_seconds * encoder.stride
-    module = parts.objective.module
-
-    @jax.jit
-    def attend(variables: Variables, batch: Batch) -> jax.Array:
-        _, state = module.apply(variables, batch, method="encode", mutable=["intermediates"])
-        layers = state["intermediates"]["comparison"]
-        return layers[f"blocks_{len(layers) - 1}"]["attention"]["weights"][0].mean(axis=1)
-
+    heard = partial(heard_seconds, library=pairs.library)
     found = []
     for arrays in rows:
-        weights = local_rows(attend(variables, parts.to_batch(arrays)), parts.mesh)
+        attended = last_attention(parts.objective.module, variables, parts.to_batch(arrays))
+        weights = local_rows(attended, parts.mesh)
         for place in np.flatnonzero(arrays["valid"]):
             example = int(arrays["example_id"][place])
-            pair = scenes(example)
+            pair = pairs.scenes(example)
             frames = weights.shape[1] // 2
-            for clip, start, end in edited_spans(pair):
+            for clip, start, end in edited_spans(pair, heard):
                 span = slice(int(start / frame_seconds), int(np.ceil(end / frame_seconds)))
                 ratio = span_ratio(weights[place], clip, span, frames)
                 found.append({"id": example, "ratio": ratio})
     ratios = [row["ratio"] for row in sorted(gather_objects(found), key=lambda row: row["id"])]
     return float(np.mean(ratios)) if ratios else None
+
+
+@partial(jax.jit, static_argnames="module")
+def last_attention(module: AdcModel, variables: Variables, batch: Batch) -> jax.Array:
+    """Weights of the last comparison layer, mean over heads: [b s s], queries then keys, both over
+    [clip 1; clip 2]."""
+    _, state = module.apply(variables, batch, method="encode", mutable=["intermediates"])
+    layers: Any = state["intermediates"]["comparison"]
+    return layers[f"blocks_{len(layers) - 1}"]["attention"]["weights"][0].mean(axis=1)
 
 
 def span_ratio(weights: np.ndarray, clip: int, span: slice, frames: int) -> float:
@@ -67,13 +78,18 @@ def span_ratio(weights: np.ndarray, clip: int, span: slice, frames: int) -> floa
     return float((inside.sum() / received.sum()) / (len(inside) / frames))
 
 
-def edited_spans(pair: PairScenes) -> Iterator[tuple[int, float, float]]:
-    """(clip, start, end in seconds) of every event that the program of a pair acts upon."""
+def edited_spans(
+    pair: PairScenes, heard: Callable[[Event], float]
+) -> Iterator[tuple[int, float, float]]:
+    """(clip, start, end in seconds) of every event that the program of a pair acts upon.
+
+    `heard(event)` is how long it sounds, which is less than was drawn for a short recording.
+    """
     for edit in pair.edits:
         for clip, scene, label in _places(pair, edit):
             for event in scene.events:
                 if event.label == label:
-                    yield clip, event.onset, event.onset + event.duration
+                    yield clip, event.onset, min(scene.duration, event.onset + heard(event))
 
 
 def _places(pair: PairScenes, edit: Edit) -> list[tuple[int, Scene, str]]:

@@ -17,6 +17,10 @@ def event(label: str, onset: float) -> Event:
     return Event(label, f"{label}.wav", onset, 3.0, 6.0, 0.0)
 
 
+def drawn(event: Event) -> float:
+    return event.duration
+
+
 def test_uniform_attention_has_ratio_one_under_either_mask() -> None:
     full = np.full((8, 8), 1 / 8)
     crossed = np.kron(1 - np.eye(2), np.full((4, 4), 1 / 4))
@@ -39,7 +43,14 @@ def test_the_spans_of_a_replacement_are_one_in_each_clip() -> None:
         scene(event("baby_cry", 2.0), event("rooster", 5.0)),
         (Edit("replace", "dog_bark", "baby_cry"),),
     )
-    assert list(edited_spans(pair)) == [(0, 1.0, 4.0), (1, 2.0, 5.0)]
+    assert list(edited_spans(pair, drawn)) == [(0, 1.0, 4.0), (1, 2.0, 5.0)]
+
+
+def test_a_span_ends_where_its_sound_or_the_clip_does() -> None:
+    second = scene(event("dog_bark", 1.0), event("dog_bark", 8.0))
+    pair = PairScenes(scene(), second, (Edit("add", "dog_bark"),))
+    assert list(edited_spans(pair, lambda event: 0.5)) == [(1, 1.0, 1.5), (1, 8.0, 8.5)]
+    assert list(edited_spans(pair, drawn)) == [(1, 1.0, 4.0), (1, 8.0, 10.0)]
 
 
 @pytest.mark.parametrize(
@@ -50,4 +61,4 @@ def test_the_clips_that_an_operation_is_looked_for_in(operation: str, clips: lis
     both = scene(event("dog_bark", 1.0))
     label = "" if operation == "none" else "dog_bark"
     pair = PairScenes(both, both, (Edit(operation, label),))
-    assert [clip for clip, _, _ in edited_spans(pair)] == clips
+    assert [clip for clip, _, _ in edited_spans(pair, drawn)] == clips

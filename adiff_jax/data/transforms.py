@@ -83,8 +83,7 @@ class Encode:
             if wave.size == 0:
                 raise ValueError(f"a clip is shorter than one sample at {self.config.rate} Hz")
         size = self.config.samples
-        start = max(0, (len(wave) - size) // 2)
-        kept = wave[start : start + size]
+        kept = middle(wave, size)
         audio = np.zeros(size, np.float32)
         audio[: len(kept)] = kept
         return audio, np.int32(len(kept))
@@ -115,6 +114,12 @@ class Encode:
                 f"label {unknown[0]!r} is not among the classes {', '.join(self.classes)}"
             )
         return np.array([name in example.labels for name in self.classes], np.float32)
+
+
+def middle(wave: np.ndarray, size: int) -> np.ndarray:
+    """The middle `size` samples of `wave` [n]; all of it when it has no more."""
+    start = max(0, (len(wave) - size) // 2)
+    return wave[start : start + size]
 
 
 def scene_id(example: Example) -> np.int32:

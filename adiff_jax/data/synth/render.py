@@ -64,6 +64,13 @@ def heard_hops(event: Event, sound: Sound) -> tuple[int, int]:
     return start, start + length
 
 
+def heard_seconds(event: Event, library: Library) -> float:
+    """How long an event sounds: a recording shorter than its duration ends before it."""
+    sound = library.sound(library.recording(event.recording))
+    start, stop = heard_hops(event, sound)
+    return float(sound.edges[stop] - sound.edges[start]) / library.rate
+
+
 def _add_layer(wave: np.ndarray, layer: Layer, reference_db: float, library: Library) -> None:
     sound = library.loop(library.recording(layer.recording))
     hops = len(sound.powers)

@@ -9,7 +9,7 @@ import pytest
 from adiff_jax.data.synth.layouts import Recording
 from adiff_jax.data.synth.library import Library, Sound
 from adiff_jax.data.synth.loudness import hop_edges, hop_powers
-from adiff_jax.data.synth.render import heard_hops, render, render_pair, within_range
+from adiff_jax.data.synth.render import heard_hops, heard_seconds, render, render_pair, within_range
 from adiff_jax.data.synth.scenes import Channel, Event, Layer, Scene
 
 RATE = 8_000
@@ -107,6 +107,18 @@ def test_an_event_longer_than_its_recording_plays_all_of_it() -> None:
     wave = np.ones(RATE // 4, np.float32)
     sound = Sound(wave, hop_powers(wave, RATE), hop_edges(len(wave), RATE), 1.0)
     assert heard_hops(Event("x", "x", 0.0, 3.0, 0.0, 0.9), sound) == (0, 25)
+
+
+def test_an_event_is_heard_no_longer_than_its_recording() -> None:
+    def short(recording: Recording) -> np.ndarray:
+        return square_wave(recording)[: RATE // 4]
+
+    library = Library([Recording("hum", "hum", "hum", 0)], [], short, RATE)
+    event = Event("hum", "hum", 1.0, 3.0, 0.0, 0.9)
+    assert heard_seconds(event, library) == 0.25
+    assert heard_seconds(replace(event, duration=0.1), library) == pytest.approx(0.1)
+    wave = render(scene(event), library)
+    assert np.flatnonzero(wave)[-1] < 1.25 * RATE
 
 
 def test_loud_pairs_are_scaled_together_and_never_clipped(library: Library) -> None:
