@@ -1,10 +1,12 @@
 """`adiff bench`: how fast the parts are on this machine, with PyTorch's same layers beside them.
 
 Sizes are those of the small ADC preset on ten-second clips; `adiff_jax.timing` says how a median
-is taken. Convolutions and the decoder layer run forward, and forward with backward.
+is taken. Convolutions and the decoder layer run forward, and forward with backward. Both engines
+use all the cores that the process may use.
 """
 
 import itertools
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -33,7 +35,8 @@ from adiff_jax.nn.transformer import DecoderLayer
 from adiff_jax.objectives import Captioning
 from adiff_jax.parallel.mesh import MeshConfig, make_mesh
 from adiff_jax.parallel.sharding import Rules
-from adiff_jax.timing import Report, Row, machine, measure
+from adiff_jax.timing import HEAD, Row, cores, machine, measure
+from adiff_jax.torch_layers import torch_decoder, torch_encoder, torch_module
 from adiff_jax.train.optim import Optimizer
 from adiff_jax.train.state import abstract_state, fresh_state
 from adiff_jax.train.step import make_train_step
@@ -43,25 +46,54 @@ CLIPS = 8
 PAIRS = 8
 SENTENCES = 32
 TOKENS = 24
-FRAMES = 125  # of a ten-second clip after the encoder, 80 ms each
+MODEL = Adc()
+ENCODERS: dict[str, ByolA | StridedByolA] = {
+    "BYOL-A d512": ByolA(width=512),
+    "small": StridedByolA(),
+}
+SOURCE = SynthPairs()
+LOADERS = {"2 threads": LoaderConfig(), "a worker process": LoaderConfig(workers=1)}
 
 
-def run(which: tuple[str, ...] | None = None, out: str | Path | None = None) -> Report:
-    """Time the subjects `which` (default all) and write the table to `out` too.
+def run(
+    which: tuple[str, ...] | None = None,
+    out: str | Path | None = None,
+    say: Callable[[str], Any] = print,
+) -> None:
+    """Time the subjects `which` (default all) and `say` the table line by line, as it comes.
 
-    Raises ValueError for a subject that does not exist.
+    The whole table is written to `out` too, when it is complete. Raises ValueError for a subject
+    that does not exist, and OSError, before anything is timed, when `out` cannot be written.
     """
     unknown = [name for name in which or () if name not in SUBJECTS]
     if unknown:
         raise ValueError(f"no subject {unknown[0]!r} to time; there are {', '.join(SUBJECTS)}")
-    torch = _torch()
-    beside = f"torch {torch.__version__}" if torch else "torch not installed"
-    rows = tuple(row for name in which or SUBJECTS for row in SUBJECTS[name]())
-    report = Report(f"{machine()}, {beside}", rows)
+    torch = torch_module(cores())
+    beside = "torch not installed"
+    if torch:
+        beside = f"torch {torch.__version__} on {torch.get_num_threads()} threads"
     if out is not None:
         Path(out).parent.mkdir(parents=True, exist_ok=True)
-        Path(out).write_text(f"{report}\n")
-    return report
+        Path(out).open("a").close()
+    lines: list[str] = []
+
+    def add(line: str) -> None:
+        lines.append(line)
+        say(line)
+
+    add(f"Machine: {machine()}, {beside}.\n\n{HEAD}")
+    for name in which or SUBJECTS:
+        print(f"timing {name}...", file=sys.stderr, flush=True)
+        for row in SUBJECTS[name]():
+            add(str(row))
+    if out is not None:
+        Path(out).write_text("\n".join(lines) + "\n")
+
+
+def _frames() -> int:
+    """Frames of a clip after the encoder of the small preset."""
+    encoder = MODEL.encoder
+    return encoder.frontend.frames(CLIP_SECONDS * encoder.frontend.rate) // encoder.stride
 
 
 def _waves(rows: int, rate: int) -> np.ndarray:
@@ -72,27 +104,24 @@ def _log_mel() -> Iterator[Row]:
     frontends = {"BYOL-A, 16 kHz": BYOLA, "small, 16 kHz": LogMel(hop=320), "HTSAT, 32 kHz": HTSAT}
     for name, config in frontends.items():
         call = partial(jax.jit(partial(log_mel, config)), jnp.asarray(_waves(CLIPS, config.rate)))
-        yield Row("log-mel", f"{name}, {CLIPS} clips of 10 s", "jax", measure(call), CLIPS, "clips")
+        what = f"{name}, {CLIPS} clips of {CLIP_SECONDS} s"
+        yield Row("log-mel", what, "jax", measure(call), CLIPS, "clips")
 
 
 def _encoder() -> Iterator[Row]:
     """From log-mel to frames; the same convolutions in torch."""
-    encoders: dict[str, ByolA | StridedByolA] = {
-        "BYOL-A d512": ByolA(width=512),
-        "small": StridedByolA(),
-    }
-    for name, config in encoders.items():
+    for name, config in ENCODERS.items():
         frames = config.frontend.frames(CLIP_SECONDS * config.frontend.rate)
         shape = (CLIPS, frames, config.frontend.mels, 1)
         given = jnp.ones(shape), jnp.full((CLIPS,), frames, jnp.int32)
         module = build_encoder(config, jnp.dtype("float32"))
         variables = jax.jit(module.init)(jax.random.key(0), *given)
-        what = f"{name} encoder, {CLIPS} clips of 10 s"
+        what = f"{name} encoder, {CLIPS} clips of {CLIP_SECONDS} s"
         yield from _jax_rows("encoder", what, module, variables, given, CLIPS, "clips")
-        if torch := _torch():
-            layers, encode = _torch_encoder(torch, config)
+        if torch := torch_module(cores()):
+            layers, encode = torch_encoder(torch, config)
             call = partial(encode, torch.ones(CLIPS, 1, frames, config.frontend.mels))
-            yield from _torch_rows("encoder", what, layers, call, CLIPS, "clips")
+            yield from _torch_rows(torch, "encoder", what, layers, call, CLIPS, "clips")
 
 
 def _jax_rows(
@@ -109,10 +138,10 @@ def _jax_rows(
 
 
 def _torch_rows(
-    subject: str, what: str, module: Any, call: Callable[[], Any], items: int, unit: str
+    torch: Any, subject: str, what: str, module: Any, call: Callable[[], Any], items: int, unit: str
 ) -> Iterator[Row]:
     def forward() -> None:
-        with _torch().no_grad():
+        with torch.no_grad():
             call()
 
     def both() -> None:
@@ -121,41 +150,6 @@ def _torch_rows(
 
     yield Row(subject, f"{what}, forward", "torch", measure(forward), items, unit)
     yield Row(subject, f"{what}, forward and backward", "torch", measure(both), items, unit)
-
-
-def _torch_encoder(torch: Any, config: ByolA | StridedByolA) -> tuple[Any, Callable[[Any], Any]]:
-    """The encoder's layers in PyTorch, in evaluation mode, and their use on [b 1 f m]."""
-    layer, layers = torch.nn, list[Any]()
-    before = 1
-    match config:
-        case StridedByolA(filters=filters):
-            for kernel, after in zip((5, 3, 3), filters, strict=True):
-                convolution = layer.Conv2d(before, after, kernel, 2, kernel // 2, bias=False)
-                layers += [convolution, layer.BatchNorm2d(after), layer.ReLU()]
-                before = after
-        case ByolA():
-            for before, after in ((1, 64), (64, 64), (64, 64)):
-                convolution = layer.Conv2d(before, after, 3, 1, 1)
-                layers += [
-                    convolution,
-                    layer.BatchNorm2d(after),
-                    layer.ReLU(),
-                    layer.MaxPool2d(2),
-                ]
-            before = 64
-    width, flat = config.width, before * config.frontend.mels // config.stride
-    convolutions = layer.Sequential(*layers)
-    network = layer.Sequential(
-        layer.Linear(flat, width),
-        layer.ReLU(),
-        layer.Linear(width, width),
-        layer.ReLU(),
-    )
-
-    def encode(features: Any) -> Any:
-        return network(convolutions(features).transpose(1, 2).flatten(2))
-
-    return layer.Sequential(convolutions, network).eval(), encode
 
 
 class _RememberingLayer(nn.Module):
@@ -169,7 +163,8 @@ class _RememberingLayer(nn.Module):
 
 def _decoder_layer() -> Iterator[Row]:
     """One decoder layer under teacher forcing over the frames of two clips."""
-    width, heads, hidden, source = 256, 4, 512, 250
+    config, source = MODEL.decoder, 2 * _frames()
+    width, heads, hidden = config.width, config.heads, config.hidden
     x, memory = (SENTENCES, TOKENS, width), (SENTENCES, source, width)
     layer = _RememberingLayer(DecoderLayer(width, heads, hidden, 0.0))
     given = jnp.ones(x), jnp.ones(memory), jnp.ones(memory[:2], bool)
@@ -177,12 +172,11 @@ def _decoder_layer() -> Iterator[Row]:
     items = SENTENCES * TOKENS
     what = f"width {width}, {SENTENCES} × {TOKENS} tokens over {source} frames"
     yield from _jax_rows("decoder layer", what, layer, variables, given, items, "tokens")
-    if torch := _torch():
-        # Left in training mode (without dropout): in evaluation torch takes another, fused path.
-        twin = torch.nn.TransformerDecoderLayer(width, heads, hidden, 0.0, batch_first=True)
+    if torch := torch_module(cores()):
+        twin = torch_decoder(torch, config)
         causal = torch.nn.Transformer.generate_square_subsequent_mask(TOKENS)
         call = partial(twin, torch.ones(x), torch.ones(memory), causal)
-        yield from _torch_rows("decoder layer", what, twin, call, items, "tokens")
+        yield from _torch_rows(torch, "decoder layer", what, twin, call, items, "tokens")
 
 
 def _pairs(rows: int, encode: EncodeConfig) -> Batch:
@@ -205,7 +199,7 @@ def _pairs(rows: int, encode: EncodeConfig) -> Batch:
 
 
 def _train_step() -> Iterator[Row]:
-    model = Adc(sdd=Disentanglement(stage="late"))
+    model = replace(MODEL, sdd=Disentanglement(stage="late"))
     batch = _pairs(PAIRS, EncodeConfig(CLIP_SECONDS, max_tokens=16))
     arguments = Captioning(model), Optimizer(), 1000
     mesh = make_mesh(MeshConfig(data=1), jax.devices()[:1])
@@ -218,22 +212,13 @@ def _train_step() -> Iterator[Row]:
         state, metrics = step(state, batch, seed, np.int32(next(count)))
         return metrics
 
-    what = f"small ADC (CAC, late SDD), {PAIRS} pairs of 10 s, audio to update"
+    what = f"small ADC (CAC, late SDD), {PAIRS} pairs of {CLIP_SECONDS} s, audio to update"
     yield Row("train step", what, "jax", measure(update), PAIRS, "pairs")
 
 
 def _decoding() -> Iterator[Row]:
     """Sentences of a fixed length from encoded clips, with the cache and without."""
-    model = AdcModel(Adc())
-    batch = replace(
-        _pairs(SENTENCES, EncodeConfig(CLIP_SECONDS, max_tokens=TOKENS)),
-        audio_1=None,
-        audio_2=None,
-        features_1=jnp.ones((SENTENCES, FRAMES, 256)),
-        features_2=jnp.ones((SENTENCES, FRAMES, 256)),
-        length_1=jnp.full((SENTENCES,), FRAMES),
-        length_2=jnp.full((SENTENCES,), FRAMES),
-    )
+    model, batch = AdcModel(MODEL), _encoded()
     variables = jax.jit(model.init)(jax.random.key(0), batch)
     items = SENTENCES * TOKENS
     strategies: dict[str, Strategy] = {"greedy": Greedy(), "beam of 4": Beam(4)}
@@ -244,6 +229,21 @@ def _decoding() -> Iterator[Row]:
     call = partial(jax.jit(partial(_without_cache, model)), variables, batch)
     what = f"greedy, {SENTENCES} × {TOKENS} tokens, without cache"
     yield Row("decoding", what, "jax", measure(call), items, "tokens")
+
+
+def _encoded() -> Batch:
+    """Encoded clips that differ between the rows."""
+    shape = (SENTENCES, _frames(), MODEL.encoder.output_width)
+    rng = np.random.default_rng(1)
+    return replace(
+        _pairs(SENTENCES, EncodeConfig(CLIP_SECONDS, max_tokens=TOKENS)),
+        audio_1=None,
+        audio_2=None,
+        features_1=jnp.asarray(rng.normal(size=shape), jnp.float32),
+        features_2=jnp.asarray(rng.normal(size=shape), jnp.float32),
+        length_1=jnp.full(SENTENCES, shape[1]),
+        length_2=jnp.full(SENTENCES, shape[1]),
+    )
 
 
 def _without_cache(model: AdcModel, variables: Any, batch: Batch) -> jax.Array:
@@ -263,25 +263,15 @@ def _without_cache(model: AdcModel, variables: Any, batch: Batch) -> jax.Array:
 
 def _loader() -> Iterator[Row]:
     """Pairs synthesised, encoded and batched, by threads of this process and by a worker."""
-    source = open_source(SynthPairs())
+    source = open_source(SOURCE)
     encode, order = Encode(EncodeConfig(CLIP_SECONDS)), RowOrder(len(source))
-    loaders = {"2 threads": LoaderConfig(), "a worker process": LoaderConfig(workers=1)}
-    for name, config in loaders.items():
+    for name, config in LOADERS.items():
         batches = train_batches(source, encode, order, PAIRS, config=config)
         # Batches read ahead before the clock starts are used up first.
         timing = measure(partial(next, batches), warm_up=10)
-        what = f"procedural pairs of 10 s, {name}"
+        what = f"procedural pairs of {CLIP_SECONDS} s, {name}"
         yield Row("loader", what, "numpy", timing, 2 * PAIRS, "clips")
         del batches  # stops its threads and workers
-
-
-def _torch() -> Any:
-    """The torch module, or None where it is not installed."""
-    try:
-        import torch
-    except ImportError:
-        return None
-    return torch
 
 
 SUBJECTS: dict[str, Callable[[], Iterator[Row]]] = {

@@ -11,6 +11,9 @@ from typing import Any
 
 from adiff_jax import verbs
 
+SUBJECTS = "log-mel, encoder, decoder, train, decoding, loader"
+"""What `bench` times, named here because asking for help imports nothing heavy."""
+
 Verb = Callable[[argparse.Namespace, list[str]], None]
 
 
@@ -129,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_data(verb("data", verbs.data, "make pairs, build tables, check files"))
 
     bench = verb("bench", verbs.bench, "time the parts: medians, torch beside them if installed")
-    bench.add_argument("subjects", nargs="*", help="which (default all)")
+    bench.add_argument("subjects", nargs="*", help=f"which of {SUBJECTS} (default all)")
     bench.add_argument("--out", help="write the table to this Markdown file too")
 
     metrics = verb("metrics", verbs.metrics, "install what the caption metrics need")

@@ -18,6 +18,11 @@ import jax
 LEAST_CALLS = 5
 LEAST_SECONDS = 3.0
 
+HEAD = """\
+| subject | what | engine | rate | a call, ms (quartiles) | calls |
+|---|---|---|---:|---:|---:|"""
+"""The first lines of the table whose others are rows."""
+
 
 @dataclass(frozen=True)
 class Timing:
@@ -45,36 +50,26 @@ class Row:
         """Items per second at the median."""
         return self.items / self.timing.median
 
-
-@dataclass(frozen=True)
-class Report:
-    """The rows, and the machine they were measured on; as text, a markdown table."""
-
-    machine: str
-    rows: tuple[Row, ...]
-
     def __str__(self) -> str:
-        lines = [
-            f"Machine: {self.machine}.",
-            "",
-            "| subject | what | engine | rate | a call, ms (quartiles) | calls |",
-            "|---|---|---|---:|---:|---:|",
-        ]
-        for row in self.rows:
-            median, lower, upper = (
-                _rounded(1000 * seconds)
-                for seconds in (row.timing.median, row.timing.lower, row.timing.upper)
-            )
-            lines.append(
-                f"| {row.subject} | {row.what} | {row.engine} | {_rounded(row.rate)} {row.unit}/s "
-                f"| {median} ({lower}–{upper}) | {row.timing.calls} |"
-            )
-        return "\n".join(lines)
+        """The line of a markdown table under `HEAD`."""
+        timing = self.timing
+        median, lower, upper = (
+            _rounded(1000 * seconds) for seconds in (timing.median, timing.lower, timing.upper)
+        )
+        return (
+            f"| {self.subject} | {self.what} | {self.engine} | {_rounded(self.rate)} {self.unit}/s "
+            f"| {median} ({lower}–{upper}) | {timing.calls} |"
+        )
 
 
 def _rounded(number: float) -> str:
     """Three digits that count, without an exponent."""
     return f"{float(f'{number:.3g}'):,.10g}"
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def machine() -> str:
@@ -83,10 +78,8 @@ def machine() -> str:
     lines = info.read_text().splitlines() if info.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     model = models[0] if models else platform.processor() or platform.machine()
-    has_affinity = hasattr(os, "sched_getaffinity")
-    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count()
     return (
-        f"{model}, {cores} cores, {jax.device_count()} × {jax.devices()[0].device_kind}, "
+        f"{model}, {cores()} cores, {jax.device_count()} × {jax.devices()[0].device_kind}, "
         f"jax {jax.__version__}"
     )
 

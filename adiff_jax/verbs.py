@@ -7,6 +7,7 @@ import argparse
 import dataclasses
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -183,7 +184,7 @@ def bench(options: argparse.Namespace, rest: list[str]) -> None:
     """Time the parts."""
     from adiff_jax import bench
 
-    print(bench.run(tuple(options.subjects) or None, options.out))
+    bench.run(tuple(options.subjects) or None, options.out, partial(print, flush=True))
 
 
 def metrics(options: argparse.Namespace, rest: list[str]) -> None:
