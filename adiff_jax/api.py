@@ -75,6 +75,8 @@ class Explainer:
         """
         start = time.perf_counter()
         strategy = parse_strategy(decode)
+        if n_best < 1:
+            raise ValueError(f"n_best={n_best}: it must be at least 1 sentence")
         if n_best > 1:
             if not isinstance(strategy, Beam) or strategy.size < n_best:
                 raise ValueError(f"n_best={n_best} needs decode='beam:{n_best}' or a wider beam")

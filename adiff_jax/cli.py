@@ -23,6 +23,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options, rest = parser.parse_known_args(arguments)
     if rest and not options.takes_fields:
         parser.error(f"unknown argument {rest[0]!r}; see adiff {options.verb} --help")
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if (
+        rest
+        and getattr(options, "config", None)
+        and given.index(rest[0]) < given.index(options.config)
+    ):
+        # Only the config knows which of its fields take a value: "--train.steps 5" might be two.
+        parser.error(f"the config file comes before {rest[0]}: adiff train CONFIG {rest[0]} ...")
     # Orbax reports its own options through absl; what concerns the user is said by us.
     logging.getLogger("absl").setLevel(logging.ERROR)
     try:
@@ -51,9 +59,8 @@ def _expected_errors() -> tuple[type[Exception], ...]:
         ExampleError,
         TrainingError,
         ValueError,  # ConfigError among them
-        FileNotFoundError,
-        FileExistsError,
-        ConnectionError,
+        OSError,  # absent, read-only and full disks; no connection
+        ImportError,  # of what is optional: wandb, torch
     )
 
 

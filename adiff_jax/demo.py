@@ -36,6 +36,10 @@ SECONDS = 5.0
 RECIPE = Recipe(duration=SECONDS, event_seconds=(2.0, 3.0), snr_db=(5.0, 15.0), balance=True)
 
 
+EXPLAINED = (1, 2, 5)
+"""Held-out pairs that are written as files and explained."""
+
+
 def get_config() -> Experiment:
     """A small ADC with full attention and difference features on five-second procedural scenes."""
     train = SynthPairs(Procedural("train"), RECIPE, size=100_000)
@@ -89,15 +93,20 @@ def demo(workdir: epath.PathLike) -> dict[str, Any]:
     return metrics
 
 
+def example_folder(workdir: epath.PathLike, index: int) -> epath.Path:
+    """Where the clips of an explained pair lie: `before.wav` and `after.wav`."""
+    return epath.Path(workdir) / "examples" / f"{index:03d}"
+
+
 def explain_three(trained: run.Trained, directory: RunDirectory) -> None:
     """Write three held-out pairs as WAV files and print what the model says of them."""
     from adiff_jax.api import Explainer
 
     source = open_data(trained.parts.experiment.split("heldout"))
     explainer = Explainer(trained)
-    for index in (1, 2, 5):
+    for index in EXPLAINED:
         example = source[index]
-        folder = directory.path / "examples" / f"{index:03d}"
+        folder = example_folder(directory.path, index)
         folder.mkdir(parents=True, exist_ok=True)
         paths = folder / "before.wav", folder / "after.wav"
         for path, wave in zip(paths, example.waves, strict=True):

@@ -157,7 +157,13 @@ def load_attribute(path: str | Path, name: str) -> Callable[[], Any]:
     for package, directory in ((outer, path.parent.parent), (inner, path.parent)):
         sys.modules[package] = types.ModuleType(package)
         sys.modules[package].__path__ = [str(directory)]
-    module = importlib.import_module(f"{inner}.{path.stem}")
+    try:
+        module = importlib.import_module(f"{inner}.{path.stem}")
+    except ImportError as error:
+        raise ConfigError(
+            f"{path} cannot be imported: {error}; relative imports are looked up in its own "
+            "folders, so keep the files that it builds on beside it"
+        ) from error
     found = getattr(module, name, None)
     if found is None:
         raise ConfigError(f"{path} defines no {name}()")

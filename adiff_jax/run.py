@@ -22,7 +22,7 @@ from adiff_jax.data.schema import Arrays
 from adiff_jax.data.tokenizers import load_tokenizer
 from adiff_jax.experiment import Experiment, StartFrom, from_json, to_json
 from adiff_jax.models.tagger import Tagger
-from adiff_jax.parallel.mesh import MeshConfig, check_divides, make_mesh
+from adiff_jax.parallel.mesh import MeshConfig, check_divides, make_mesh, row_unit
 from adiff_jax.parts import (
     Parts,
     abstract_variables,
@@ -201,8 +201,11 @@ def load_trained(path: epath.PathLike) -> Trained:
     """A run directory ready for use on the devices there are; nothing beside it is needed."""
     run = RunDirectory.at(path)
     experiment, variables, step = restore(run)
-    experiment = replace(experiment, mesh=MeshConfig())
-    mesh = make_mesh(experiment.mesh)
+    mesh = make_mesh(MeshConfig())
+    unit, evaluation = row_unit(mesh), experiment.evaluation
+    # A batch that these devices do not divide becomes the next larger one that they do.
+    evaluation = replace(evaluation, batch=-(-evaluation.batch // unit) * unit)
+    experiment = replace(experiment, mesh=MeshConfig(), evaluation=evaluation)
     if isinstance(experiment.model, Tagger):
         parts = Parts(experiment, mesh, None, run.read_classes())
     else:

@@ -6,6 +6,7 @@ Everything is imported where it is needed, so that `adiff --help` answers at onc
 import argparse
 import dataclasses
 import json
+import shutil
 import sys
 from functools import partial
 from pathlib import Path
@@ -14,16 +15,31 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from adiff_jax.data.schema import Source
 
+MOST_FILES = 20_000
+"""Pairs that are written as files without being asked how many; of ten seconds, over 5 GB."""
+
 
 def demo(options: argparse.Namespace, rest: list[str]) -> None:
     """Train, evaluate and explain on procedural audio."""
-    from adiff_jax.demo import demo
+    from adiff_jax.demo import EXPLAINED, demo, example_folder
     from adiff_jax.evaluate.table import markdown_table
+    from adiff_jax.train.compilation import enable_compile_cache
 
+    enable_compile_cache()
     metrics = demo(options.workdir)
     print(markdown_table({"demo": metrics}))
     print(f"scores: {options.workdir}/metrics.json")
-    print(f"try: adiff explain {options.workdir} before.wav after.wav --plot pair.png")
+    pair = example_folder(options.workdir, EXPLAINED[0])
+    clips = f"{pair / 'before.wav'} {pair / 'after.wav'}"
+    print(f"try: {_command()} explain {options.workdir} {clips} --plot pair.png")
+
+
+def _command() -> str:
+    """How to call this program again: by its name where that is found, else by its path."""
+    if shutil.which("adiff"):
+        return "adiff"
+    beside = Path(sys.executable).with_name("adiff")
+    return str(beside.relative_to(Path.cwd()) if beside.is_relative_to(Path.cwd()) else beside)
 
 
 def train(options: argparse.Namespace, rest: list[str]) -> None:
@@ -61,13 +77,19 @@ def evaluate(options: argparse.Namespace, rest: list[str]) -> None:
     from adiff_jax.answer import Answering, answer, score_file, with_recipe
     from adiff_jax.evaluate.table import markdown_table
     from adiff_jax.run import load_trained
+    from adiff_jax.train.compilation import enable_compile_cache
 
     if options.folder and not options.recipe:
         raise ValueError("--folder says where the recordings of --recipe are; give both")
+    if options.predictions and options.decode:
+        raise ValueError("--predictions are answers already: leave out --decode")
+    enable_compile_cache()
     trained = load_trained(options.run_directory)
     names = [split.name for split in trained.parts.experiment.data.test] or ["validation"]
     if options.recipe:
         trained, options.split = with_recipe(trained, options.recipe, options.folder or "esc10")
+    if options.predictions and not options.split and len(names) > 1:
+        raise ValueError(f"--predictions: which split is answered? --split {' | '.join(names)}")
     config = Answering(options.decode, tuple(options.require))
     for split in [options.split] if options.split else names:
         if options.predictions:
@@ -87,7 +109,9 @@ def explain(options: argparse.Namespace, rest: list[str]) -> None:
     """Say how two files differ; a picture of them if wanted."""
     from adiff_jax.api import load
     from adiff_jax.plots import plot_pair
+    from adiff_jax.train.compilation import enable_compile_cache
 
+    enable_compile_cache()
     explainer = load(options.run_directory)
     said = explainer(options.first, options.second, decode=options.decode, n_best=options.n_best)
     for note in said.notes:
@@ -111,7 +135,9 @@ def explain(options: argparse.Namespace, rest: list[str]) -> None:
 def ablate(options: argparse.Namespace, rest: list[str]) -> None:
     """Run cells of a grid and print its table."""
     from adiff_jax.ablate import collect, load_grid, run_cells
+    from adiff_jax.train.compilation import enable_compile_cache
 
+    enable_compile_cache()
     grid = load_grid(options.grid)
     workdir = options.workdir or f"runs/{grid.name}"
     if not options.collect:
@@ -131,7 +157,9 @@ def data(options: argparse.Namespace, rest: list[str]) -> None:
         case "statistics":
             from adiff_jax.experiment import load_experiment
             from adiff_jax.normalisation import log_mel_statistics
+            from adiff_jax.train.compilation import enable_compile_cache
 
+            enable_compile_cache()
             mean, deviation = log_mel_statistics(load_experiment(options.config))
             print(f"--model.encoder.mean {mean:.2f} --model.encoder.std {deviation:.2f}")
         case "audiodiffcaps":
@@ -155,6 +183,8 @@ def data(options: argparse.Namespace, rest: list[str]) -> None:
             from adiff_jax.data.export import write_pairs
 
             source = _source(options, options.split)
+            if options.size is None and len(source) > MOST_FILES:
+                raise ValueError(f"{len(source):,} pairs are many files: say how many with --size")
             write_pairs(source, options.out, options.format, tqdm)
             print(f"wrote {len(source)} examples to {options.out}")
         case "build":
@@ -183,7 +213,9 @@ def _source(options: argparse.Namespace, split: str) -> "Source":
 def bench(options: argparse.Namespace, rest: list[str]) -> None:
     """Time the parts."""
     from adiff_jax import bench
+    from adiff_jax.train.compilation import enable_compile_cache
 
+    enable_compile_cache()
     bench.run(tuple(options.subjects) or None, options.out, partial(print, flush=True))
 
 

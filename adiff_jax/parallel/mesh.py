@@ -76,10 +76,16 @@ def batch_shards(mesh: Mesh) -> int:
     return prod(mesh.shape[axis] for axis in BATCH_AXES)
 
 
+def row_unit(mesh: Mesh) -> int:
+    """Rows of which a batch holds a multiple, so that each part of the mesh, and each process,
+    has the same number."""
+    return np.lcm(batch_shards(mesh), jax.process_count()).item()
+
+
 def check_divides(global_batch: int, mesh: Mesh, accumulate: int = 1) -> None:
     """Raise ValueError unless every micro-batch gives each part of the mesh, and each process,
     the same number of rows."""
-    unit = np.lcm(batch_shards(mesh), jax.process_count()).item() * accumulate
+    unit = row_unit(mesh) * accumulate
     if global_batch < 1 or global_batch % unit:
         below, above = global_batch // unit * unit, (global_batch // unit + 1) * unit
         choices = f"{below} or {above}" if below > 0 else str(above)

@@ -73,6 +73,12 @@ def test_more_sentences_than_the_strategy_finds_are_refused(
         explainer(*waves, decode=decode, n_best=3)
 
 
+def test_no_sentences_are_refused(explainer: Explainer, waves: tuple[np.ndarray, np.ndarray]):
+    for count in (0, -1):
+        with pytest.raises(ValueError, match=f"n_best={count}: it must be at least 1"):
+            explainer(*waves, n_best=count)
+
+
 def test_of_a_long_clip_the_middle_is_compared_and_a_note_says_so(
     explainer: Explainer, waves: tuple[np.ndarray, np.ndarray]
 ):

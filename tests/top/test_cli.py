@@ -34,6 +34,23 @@ def get_config():
     return adc("unused")
 """
 
+LARGE = """
+
+def large(experiment):
+    data = experiment.data
+    return replace(experiment, data=replace(data, train=replace(data.train, size=1_000_000)))
+"""
+
+
+@pytest.fixture(autouse=True)
+def caches(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """One entry for each time that the compile cache of the user would have been enabled."""
+    enabled: list[str] = []
+    monkeypatch.setattr(
+        "adiff_jax.train.compilation.enable_compile_cache", lambda: enabled.append("cache")
+    )
+    return enabled
+
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
@@ -103,7 +120,6 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Experiment, str]]:
         return run.RunDirectory.at(workdir)
 
     monkeypatch.setattr(run, "train", train)
-    monkeypatch.setattr("adiff_jax.train.compilation.enable_compile_cache", lambda: None)
     return asked
 
 
@@ -155,6 +171,48 @@ def test_training_needs_a_config(capsys: pytest.CaptureFixture[str]):
     assert "adiff train CONFIG" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("fields", [["--train.steps", "5"], ["--train.steps=5"]])
+def test_fields_before_the_config_are_refused(
+    config: Path, capsys: pytest.CaptureFixture[str], trainings: list[Any], fields: list[str]
+):
+    said = fails(capsys, "train", *fields, config)
+    assert f"the config file comes before {fields[0]}: adiff train CONFIG" in said
+    assert trainings == []
+    cli.main(["train", "--workdir", "w", str(config), *fields])
+    assert trainings[0][1] == "w"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["demo", "--workdir", "nowhere"],
+        ["train", "{config}"],
+        ["evaluate", "nowhere"],
+        ["explain", "nowhere", "a.wav", "b.wav"],
+        ["ablate", "absent.py"],
+        ["bench", "nothing"],
+        ["data", "statistics", "absent.py"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_what_computes_keeps_its_compiled_programs(
+    config: Path,
+    caches: list[str],
+    trainings: list[Any],
+    arguments: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    def mistaken(*_: Any) -> None:
+        raise ValueError("enough")
+
+    monkeypatch.setattr("adiff_jax.demo.demo", mistaken)
+    try:
+        cli.main([text.format(config=config) for text in arguments])
+    except SystemExit as stop:
+        assert stop.code == 2
+    assert caches == ["cache"]
+
+
 # --- mistakes ---------------------------------------------------------------------------------
 
 
@@ -178,6 +236,46 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(
     assert len(said.splitlines()[-1]) > len(message)
 
 
+def test_a_directory_that_cannot_be_written_is_one_sentence(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """Below a file nobody can write, root neither."""
+    (tmp_path / "file").touch()
+    said = fails(capsys, "train", config, "--workdir", tmp_path / "file" / "run")
+    assert said.splitlines()[-1].startswith("adiff train: [Errno 20] Not a directory: ")
+    assert str(tmp_path / "file") in said
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(30, "Read-only file system", "runs"),
+        OSError(28, "No space left on device"),
+        PermissionError(13, "Permission denied", "runs"),
+        ImportError("wandb_project is 'p' but wandb is not installed"),
+    ],
+)
+def test_a_disk_or_a_package_that_fails_is_one_sentence(
+    config: Path,
+    error: Exception,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    def failing(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(run, "train", failing)
+    assert fails(capsys, "train", config) == f"adiff train: {error}"
+
+
+def test_a_config_whose_import_fails_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    copied = tmp_path / "copied.py"
+    copied.write_text("from .base import get_config\n")
+    said = fails(capsys, "train", copied)
+    assert said.startswith(f"adiff train: {copied} cannot be imported: No module named ")
+    assert "beside it" in said
+
+
 @pytest.fixture
 def loaded(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> Trained:
     """The trained run without reading it, and compiling for it, again."""
@@ -192,6 +290,7 @@ def loaded(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> Trained:
         (["--split", "fold9"], "split 'fold9' is not one of validation, pairs"),
         (["--decode", "bean:4"], "decoding strategy 'bean:4': 'bean' is not known."),
         (["--predictions", "absent.jsonl"], "absent.jsonl"),
+        (["--predictions", "a.jsonl", "--decode", "greedy"], "answers already: leave out --decode"),
     ],
 )
 def test_a_mistake_about_a_run_is_one_sentence_and_exit_code_2(
@@ -209,6 +308,7 @@ def test_a_mistake_about_a_run_is_one_sentence_and_exit_code_2(
         (["absent.wav", "absent.wav"], "absent.wav: no such file; check the path"),
         (["{before}", "{after}", "--decode", "bean"], "'bean' is not known"),
         (["{before}", "{after}", "--decode", "beam:2", "--n-best", "3"], "n_best=3 needs"),
+        (["{before}", "{after}", "--n-best", "0"], "n_best=0: it must be at least 1"),
     ],
 )
 def test_a_mistake_about_clips_is_one_sentence_and_exit_code_2(
@@ -290,6 +390,19 @@ def test_evaluate_prints_the_scores_of_given_answers(
     assert "other.jsonl" in said
 
 
+def test_given_answers_to_one_of_several_splits_need_its_name(
+    loaded: Trained, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    experiment = loaded.parts.experiment
+    (split,) = experiment.data.test
+    splits = (split, replace(split, name="more"))
+    several = replace(experiment, data=replace(experiment.data, test=splits))
+    trained = replace(loaded, parts=replace(loaded.parts, experiment=several))
+    monkeypatch.setattr(run, "load_trained", lambda path: trained)
+    said = fails(capsys, "evaluate", "run", "--predictions", "other.jsonl")
+    assert said == "adiff evaluate: --predictions: which split is answered? --split pairs | more"
+
+
 def test_evaluate_prints_the_average_precision_of_a_tagger(
     loaded: Trained, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
@@ -334,6 +447,15 @@ def test_pairs_are_written_as_files_that_verify(
     with pytest.raises(SystemExit) as caught:
         cli.main(["data", "verify", str(out)])
     assert caught.value.code == 0
+
+
+def test_a_source_of_very_many_pairs_is_not_written_without_a_size(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    config.write_text(CONFIG.replace('adc("unused")', 'large(adc("unused"))') + LARGE)
+    said = fails(capsys, "data", "synth", config, "--out", tmp_path / "pairs")
+    assert said == "adiff data: 1,000,000 pairs are many files: say how many with --size"
+    cli.main(["data", "synth", str(config), "--size", "1", "--out", str(tmp_path / "pairs")])
 
 
 def test_verify_exits_with_1_when_a_clip_is_broken(config: Path, tmp_path: Path):

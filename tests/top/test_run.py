@@ -64,6 +64,17 @@ def test_a_run_trained_on_another_mesh_is_used_on_the_devices_there_are(adc_copy
     assert run.load_trained(adc_copy).parts.mesh.size == jax.device_count()
 
 
+def test_an_evaluation_batch_that_the_devices_do_not_divide_becomes_one_that_they_do(
+    adc_copy: Path,
+):
+    file = adc_copy / "experiment.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"evaluation": {"batch": 13}}))
+    assert jax.device_count() == 8
+    parts = run.load_trained(adc_copy).parts
+    assert parts.experiment.evaluation.batch == 16
+    parts.check_evaluation()
+
+
 def test_a_checkpoint_without_tokenizer_is_refused_and_the_file_named(adc_copy: Path):
     (adc_copy / "tokenizer.json").unlink()
     with pytest.raises(FileNotFoundError, match=r"copied/tokenizer.json"):
