@@ -200,7 +200,7 @@ def _pairs(rows: int, encode: EncodeConfig) -> Batch:
 
 def _train_step() -> Iterator[Row]:
     model = replace(MODEL, sdd=Disentanglement(stage="late"))
-    batch = _pairs(PAIRS, EncodeConfig(CLIP_SECONDS, max_tokens=16))
+    batch = _pairs(PAIRS, EncodeConfig(float(CLIP_SECONDS), max_tokens=16))
     arguments = Captioning(model), Optimizer(), 1000
     mesh = make_mesh(MeshConfig(data=1), jax.devices()[:1])
     state = fresh_state(*arguments, batch, 0, abstract_state(*arguments, batch, mesh, Rules()))
@@ -236,7 +236,7 @@ def _encoded() -> Batch:
     shape = (SENTENCES, _frames(), MODEL.encoder.output_width)
     rng = np.random.default_rng(1)
     return replace(
-        _pairs(SENTENCES, EncodeConfig(CLIP_SECONDS, max_tokens=TOKENS)),
+        _pairs(SENTENCES, EncodeConfig(float(CLIP_SECONDS), max_tokens=TOKENS)),
         audio_1=None,
         audio_2=None,
         features_1=jnp.asarray(rng.normal(size=shape), jnp.float32),
@@ -264,7 +264,7 @@ def _without_cache(model: AdcModel, variables: Any, batch: Batch) -> jax.Array:
 def _loader() -> Iterator[Row]:
     """Pairs synthesised, encoded and batched, by threads of this process and by a worker."""
     source = open_source(SOURCE)
-    encode, order = Encode(EncodeConfig(CLIP_SECONDS)), RowOrder(len(source))
+    encode, order = Encode(EncodeConfig(float(CLIP_SECONDS))), RowOrder(len(source))
     for name, config in LOADERS.items():
         batches = train_batches(source, encode, order, PAIRS, config=config)
         # Batches read ahead before the clock starts are used up first.

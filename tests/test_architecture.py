@@ -230,7 +230,7 @@ def test_files_are_small_named_finished_and_described() -> None:
     [
         ("optax", {"train"}),
         ("orbax", {"checkpoint"}),
-        ("torch", {"bench", "convert"}),
+        ("torch", {"torch_layers", "convert"}),
         ("tensorflow", {"data/builders"}),
         ("apache_beam", {"data/builders"}),
         ("tyro", {"verbs"}),

@@ -83,7 +83,7 @@ def tiny(monkeypatch):
         return Timing(1.0, 1.0, 1.0, 1)
 
     monkeypatch.setattr(bench, "measure", once)
-    before = jax.config.jax_disable_most_optimizations
+    before = jax.config.values["jax_disable_most_optimizations"]
     jax.config.update("jax_disable_most_optimizations", True)
     yield calls
     jax.config.update("jax_disable_most_optimizations", before)
