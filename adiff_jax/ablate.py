@@ -147,7 +147,7 @@ def collect(grid: Grid, workdir: epath.PathLike) -> str:
                 looks.setdefault(cell.name, []).append(looked)
     every = [result for results in scored.values() for result in results]
     # A metric that applies to no example of the split has no column.
-    metrics = [metric for metric in METRICS if all(metric in run.measures for run in every)]
+    metrics = [metric for metric in METRICS if all(metric in one.measures for one in every)]
     names = [name.removeprefix("structured.") for name in metrics]
     rows = [
         f"{grid.name}, split {grid.split}; difference to the first row with its paired interval, "

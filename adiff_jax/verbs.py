@@ -183,8 +183,6 @@ def data(options: argparse.Namespace, rest: list[str]) -> None:
             from adiff_jax.data.export import write_pairs
 
             source = _source(options, options.split)
-            if options.size is None and len(source) > MOST_FILES:
-                raise ValueError(f"{len(source):,} pairs are many files: say how many with --size")
             write_pairs(source, options.out, options.format, tqdm)
             print(f"wrote {len(source)} examples to {options.out}")
         case "build":
@@ -207,6 +205,8 @@ def _source(options: argparse.Namespace, split: str) -> "Source":
         if not hasattr(config, "size"):
             raise ValueError(f"--size: {type(config).__name__} has a size of its own")
         config = dataclasses.replace(config, size=options.size)
+    elif options.action == "synth" and (pairs := getattr(config, "size", 0)) > MOST_FILES:
+        raise ValueError(f"{pairs:,} pairs are many files: say how many with --size")
     return open_data(config)
 
 
