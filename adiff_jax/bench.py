@@ -233,7 +233,8 @@ def _decoding() -> Iterator[Row]:
 
 def _encoded() -> Batch:
     """Encoded clips that differ between the rows."""
-    shape = (SENTENCES, _frames(), MODEL.encoder.output_width)
+    assert isinstance(MODEL.encoder, StridedByolA)  # its frames are `width` wide
+    shape = (SENTENCES, _frames(), MODEL.encoder.width)
     rng = np.random.default_rng(1)
     return replace(
         _pairs(SENTENCES, EncodeConfig(float(CLIP_SECONDS), max_tokens=TOKENS)),

@@ -12,5 +12,4 @@ from ..adc_esc10 import get_config as published
 def get_config() -> Experiment:
     base = published()  # 20,480 pairs, each seen once
     data = replace(base.data, train=replace(base.data.train, size=20_480))
-    train = replace(base.train, steps=640, eval_every=320, save_every=320)
-    return replace(base, data=data, train=train)
+    return replace(base, data=data, train=replace(base.train, steps=640, eval_every=320))
