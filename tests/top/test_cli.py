@@ -240,6 +240,8 @@ def test_a_directory_that_cannot_be_written_is_one_sentence(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     """Below a file nobody can write, root neither."""
+    without_start = CONFIG.replace('adc("unused")', 'replace(adc("unused"), start=())')
+    config.write_text(without_start)
     (tmp_path / "file").touch()
     said = fails(capsys, "train", config, "--workdir", tmp_path / "file" / "run")
     assert said.splitlines()[-1].startswith("adiff train: [Errno 20] Not a directory: ")

@@ -266,7 +266,7 @@ def test_pretrained_weights_that_are_missing_or_do_not_fit_leave_the_directory_f
 
 def worded(**changes: Any) -> Experiment:
     ours = tiny_run.adc("unused")
-    return replace(ours, data=replace(ours.data, **changes))
+    return replace(ours, start=(), data=replace(ours.data, **changes))
 
 
 def test_training_captions_with_words_that_the_stored_tokenizer_lacks_are_refused():
