@@ -1,4 +1,4 @@
-"""`adiff ablate`: a grid of experiments on the same data, one table with paired intervals.
+"""`adiff ablate`: a grid of experiments on the same data; its table is made by `grid_table`.
 
 A grid file defines `get_grid() -> Grid`. Every cell is one experiment and one seed with its own
 run directory, so a grid can be interrupted, continued, and spread over an array job. With
@@ -6,12 +6,9 @@ run directory, so a grid can be interrupted, continued, and spread over an array
 on the cached features: seeds become cheap, and what differs between cells is what is compared.
 """
 
-import json
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import jax
-import numpy as np
 from etils import epath
 
 from adiff_jax import run
@@ -22,11 +19,8 @@ from adiff_jax.checkpoint.run_directory import RunDirectory
 from adiff_jax.data.features import CachedPairs
 from adiff_jax.data.schema import Truth
 from adiff_jax.data.synth.made import EditedPairs
-from adiff_jax.evaluate.captions import CaptionConfig
-from adiff_jax.evaluate.difference import compare, detectable
-from adiff_jax.evaluate.intervals import Interval, TooFewRecordings
-from adiff_jax.evaluate.predictions import read_predictions, write_predictions
-from adiff_jax.evaluate.scoring import ScoreConfig, Scored, measure, write_metrics
+from adiff_jax.evaluate.predictions import write_predictions
+from adiff_jax.evaluate.scoring import write_metrics
 from adiff_jax.experiment import (
     ConfigError,
     DataConfig,
@@ -37,16 +31,9 @@ from adiff_jax.experiment import (
 )
 from adiff_jax.models.adc import Adc
 from adiff_jax.parts import open_data
-from adiff_jax.validate import edit_reader
 
 SAME_ANSWERS = (*(name for name in run.MAY_CHANGE if name != "evaluation"), "evaluation.batch")
 """Fields of an experiment that change nothing that a trained model says."""
-
-METRICS = (
-    "structured.operation.accuracy",
-    "structured.event.accuracy",
-    "structured.program.exact",
-)
 
 
 @dataclass(frozen=True)
@@ -99,14 +86,14 @@ def run_cells(grid: Grid, workdir: epath.PathLike, cell: str | None = None) -> N
     Raises ConfigError for a split whose true edits are unknown, and RunDirectoryError, naming the
     fields, where the runs that are finished are not of the experiments that the grid now holds.
     """
-    _truths(grid)
+    true_edits(grid)
     for planned in grid.cells:
         _seeded(grid, planned, 0, workdir)
     runs = grid.runs()
     for place in share(len(runs), cell):
         chosen, seed = runs[place]
         directory = _directory(workdir, chosen, seed)
-        answers = _answers(grid, workdir, chosen, seed)
+        answers = answers_of(grid, workdir, chosen, seed)
         if answers.exists():
             continue
         print(f"cell {place} of {len(runs)}: {chosen.name}, seed {seed}", flush=True)
@@ -122,106 +109,12 @@ def run_cells(grid: Grid, workdir: epath.PathLike, cell: str | None = None) -> N
             rows = trained.parts.rows(source)
             looked = attention_on_edits(trained.parts, trained.variables, rows, scenes)
             if jax.process_index() == 0 and looked is not None:
-                write_metrics(_attention(answers), {"attention": {"edited_span": looked}})
+                write_metrics(attention_of(answers), {"attention": {"edited_span": looked}})
         if jax.process_index() == 0:
             write_predictions(answers, found)
 
 
-def collect(grid: Grid, workdir: epath.PathLike) -> str:
-    """The Markdown table of the runs that are finished, differences against the first row.
-
-    Below it, what the first two rows say of the grid's power: the difference that all its seeds
-    would find, roughly. Known after two seeds of each, before the grid is complete. Raises as
-    `run_cells`.
-    """
-    truths = _truths(grid)
-    scored: dict[str, list[Scored]] = {}
-    looks: dict[str, list[float]] = {}
-    for cell, seed in grid.runs():
-        file = _answers(grid, workdir, cell, seed)
-        if file.exists():
-            found = measure(read_predictions(file), truths, _CONFIG, read_edits=edit_reader(truths))
-            scored.setdefault(cell.name, []).append(found)
-            if _attention(file).exists():
-                looked = json.loads(_attention(file).read_text())["attention"]["edited_span"]
-                looks.setdefault(cell.name, []).append(looked)
-    every = [result for results in scored.values() for result in results]
-    # A metric that applies to no example of the split has no column.
-    metrics = [metric for metric in METRICS if all(metric in one.measures for one in every)]
-    names = [name.removeprefix("structured.") for name in metrics]
-    rows = [
-        f"{grid.name}, split {grid.split}; difference to the first row with its paired interval, "
-        "clustered by recording, over seeds",
-        "",
-        "| cell | seeds | " + " | ".join([*names, *["attention on the edit"] * bool(looks)]) + " |",
-        "|---" * (len(names) + 2 + bool(looks)) + "|",
-    ]
-    first = scored.get(grid.cells[0].name)
-    without_intervals = ""
-    for cell in grid.cells:
-        results = scored.get(cell.name, [])
-        cells = [_mean(results, metric) for metric in metrics]
-        if results and first and results is not first:
-            try:
-                differences = compare(results, first, truths, _CONFIG)
-            except TooFewRecordings as error:
-                without_intervals = str(error)
-            else:
-                cells = [
-                    f"{text} ({_signed(differences[metric])})"
-                    for text, metric in zip(cells, metrics, strict=True)
-                ]
-        if looks:
-            cells.append(_spread(looks.get(cell.name, []), 2))
-        rows.append(f"| {cell.name} | {len(results)}/{grid.seeds} | " + " | ".join(cells) + " |")
-    if without_intervals:
-        rows += ["", f"no differences: {without_intervals}"]
-    else:
-        rows += _power(grid, scored, truths, metrics)
-    return "\n".join(rows)
-
-
-_CONFIG = ScoreConfig(captions=CaptionConfig(metrics=()))
-
-
-def _power(
-    grid: Grid,
-    scored: Mapping[str, list[Scored]],
-    truths: Sequence[Truth],
-    metrics: Sequence[str],
-) -> list[str]:
-    """One line on the smallest difference that the whole grid finds, once there is a pilot."""
-    pilot = [scored.get(cell.name, []) for cell in grid.cells[:2]]
-    if len(pilot) < 2 or min(map(len, pilot)) < 2:
-        return []
-    found = detectable(pilot[0], pilot[1], truths, _CONFIG, grid.seeds)
-    sizes = ", ".join(f"{m.removeprefix('structured.')} {100 * found[m]:.1f}" for m in metrics)
-    seeds = " and ".join(str(len(runs)) for runs in pilot)
-    return [
-        "",
-        f"smallest difference that {grid.seeds} seeds a row find (two-sided 5 %, power 80 %; "
-        f"rough, as it is judged from {seeds} runs of the first two rows): {sizes}",
-    ]
-
-
-def _mean(results: Sequence[Scored], metric: str) -> str:
-    measures = [result.measures[metric] for result in results]
-    return _spread([100 * m.values.sum() / m.counts.sum() for m in measures], 1)
-
-
-def _spread(values: Sequence[float], decimals: int) -> str:
-    """Mean over seeds ± their standard deviation."""
-    if not values:
-        return "not run"
-    spread = f" ± {np.std(values, ddof=1):.{decimals}f}" if len(values) > 1 else ""
-    return f"{np.mean(values):.{decimals}f}{spread}"
-
-
-def _signed(interval: Interval) -> str:
-    return f"{100 * interval.mean:+.1f}, {100 * interval.low:+.1f} to {100 * interval.high:+.1f}"
-
-
-def _truths(grid: Grid) -> list[Truth]:
+def true_edits(grid: Grid) -> list[Truth]:
     """Of the split. Raises ConfigError when none of its true edits is known."""
     truths = truths_of(open_data(grid.cells[0].experiment.split(grid.split)))
     if all(truth.edits is None for truth in truths):
@@ -236,7 +129,7 @@ def _directory(workdir: epath.PathLike, cell: Cell, seed: int) -> epath.Path:
     return epath.Path(workdir) / f"{cell.name}-{seed}"
 
 
-def _answers(grid: Grid, workdir: epath.PathLike, cell: Cell, seed: int) -> epath.Path:
+def answers_of(grid: Grid, workdir: epath.PathLike, cell: Cell, seed: int) -> epath.Path:
     """The file with the answers of a run. Where it exists, they are checked to be of the
     experiment that the grid now holds: RunDirectoryError (ConfigError for features) if not."""
     directory = RunDirectory.at(_directory(workdir, cell, seed))
@@ -253,7 +146,8 @@ def _answers(grid: Grid, workdir: epath.PathLike, cell: Cell, seed: int) -> epat
     return file
 
 
-def _attention(answers: epath.Path) -> epath.Path:
+def attention_of(answers: epath.Path) -> epath.Path:
+    """The file that says where a run looks, beside that of its answers."""
     return answers.with_suffix(".attention.json")
 
 

@@ -134,7 +134,8 @@ def explain(options: argparse.Namespace, rest: list[str]) -> None:
 
 def ablate(options: argparse.Namespace, rest: list[str]) -> None:
     """Run cells of a grid and print its table."""
-    from adiff_jax.ablate import collect, load_grid, run_cells
+    from adiff_jax.ablate import load_grid, run_cells
+    from adiff_jax.grid_table import collect
     from adiff_jax.train.compilation import enable_compile_cache
 
     enable_compile_cache()

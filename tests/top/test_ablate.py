@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from adiff_jax import ablate, run
-from adiff_jax.ablate import Cell, Grid, collect, load_grid, run_cells, share
+from adiff_jax.ablate import Cell, Grid, load_grid, run_cells, share
 from adiff_jax.answer import Answering, First, answer
 from adiff_jax.arrays import Batch
 from adiff_jax.cache import cached
@@ -25,6 +25,7 @@ from adiff_jax.data.schema import Arrays, Edit, Source, Truth
 from adiff_jax.data.transforms import Encode, EncodeConfig
 from adiff_jax.evaluate.predictions import Prediction, read_predictions, write_predictions
 from adiff_jax.experiment import ConfigError, Experiment, to_json
+from adiff_jax.grid_table import collect
 from adiff_jax.models.adc import AdcModel
 from adiff_jax.objectives import Captioning
 from tests.top import tiny_run
