@@ -88,7 +88,7 @@ def run_cells(grid: Grid, workdir: epath.PathLike, cell: str | None = None) -> N
     """
     true_edits(grid)
     for planned in grid.cells:
-        _seeded(grid, planned, 0, workdir)
+        experiment_of(grid, planned, 0, workdir)
     runs = grid.runs()
     for place in share(len(runs), cell):
         chosen, seed = runs[place]
@@ -97,7 +97,7 @@ def run_cells(grid: Grid, workdir: epath.PathLike, cell: str | None = None) -> N
         if answers.exists():
             continue
         print(f"cell {place} of {len(runs)}: {chosen.name}, seed {seed}", flush=True)
-        experiment = _seeded(grid, chosen, seed, workdir)
+        experiment = experiment_of(grid, chosen, seed, workdir)
         for name, config in _sources(grid, chosen).items():
             cached(config, grid.features_from, _features(workdir, name), experiment.data)
         run.train(experiment, directory)
@@ -135,7 +135,7 @@ def answers_of(grid: Grid, workdir: epath.PathLike, cell: Cell, seed: int) -> ep
     directory = RunDirectory.at(_directory(workdir, cell, seed))
     file = directory.predictions / f"{grid.split}.jsonl"
     if file.exists():
-        experiment = _seeded(grid, cell, seed, workdir)
+        experiment = experiment_of(grid, cell, seed, workdir)
         # Features lie beside the runs, wherever that is, and say themselves what they are made of.
         moved = ("data.train.path", "data.validation.path", "data.test")
         directory.check_owner(
@@ -165,7 +165,7 @@ def _features(workdir: epath.PathLike, name: str) -> str:
     return str(epath.Path(workdir).expanduser().resolve() / "features" / name)
 
 
-def _seeded(grid: Grid, cell: Cell, seed: int, workdir: epath.PathLike) -> Experiment:
+def experiment_of(grid: Grid, cell: Cell, seed: int, workdir: epath.PathLike) -> Experiment:
     """The experiment of a run; its sources those of the cached features if the grid wants them.
 
     Raises ConfigError for a model that cannot be trained on features of single clips.

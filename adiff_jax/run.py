@@ -27,7 +27,7 @@ from adiff_jax.parts import (
     Parts,
     abstract_variables,
     assemble,
-    check_frozen,
+    check_optimizer,
     note_unsayable,
     open_data,
 )
@@ -79,7 +79,7 @@ def train(experiment: Experiment, workdir: epath.PathLike) -> RunDirectory:
     evaluate = validation(parts, selected_on)
     check_divides(experiment.train.global_batch, parts.mesh, experiment.train.accumulate)
     abstract = abstract_variables(parts, source)
-    check_frozen(experiment, abstract["params"])
+    check_optimizer(experiment, abstract["params"])
     start_from = pretrained(experiment.start) if experiment.start and not resumed else None
     if start_from is not None:
         start_from(abstract)  # refuses now what is missing or does not fit

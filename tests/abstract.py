@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from adiff_jax.arrays import Batch
+from adiff_jax.data.features import CachedPairs
 from adiff_jax.experiment import Experiment
 from adiff_jax.models.adc import Adc
 from adiff_jax.models.tagger import Tagger
@@ -33,9 +34,14 @@ def abstract_batch(experiment: Experiment) -> Batch:
         case Tagger(classes=classes):
             return replace(batch, labels=array((classes,), jnp.float32))
         case Adc():
+            cached = isinstance(experiment.data.train, CachedPairs)
+            frames = array((50, 128), jnp.float32) if cached else None
             return replace(
                 batch,
-                audio_2=wave,
+                audio_1=None if cached else wave,
+                audio_2=None if cached else wave,
+                features_1=frames,
+                features_2=frames,
                 length_2=length,
                 tokens=array((encode.max_tokens,), jnp.int32),
                 tokens_mask=array((encode.max_tokens,), jnp.bool_),

@@ -20,7 +20,6 @@ from adiff_jax.protocol import Objective, Variables
 from adiff_jax.train.optim import (
     Optimizer,
     also_frozen,
-    check_patterns,
     trainable,
     transformation,
 )
@@ -52,7 +51,6 @@ def random_keys(seed: jax.Array | int) -> tuple[jax.Array, jax.Array]:
 def _make(objective: Objective, optimizer: Optimizer, steps: int, batch: Batch, seed: Any) -> Any:
     variables = objective.init(random_keys(seed)[0], batch)
     params = variables["params"]
-    check_patterns(optimizer, params)
     optimizer = also_frozen(optimizer, objective.frozen)
     return TrainState(
         step=jnp.zeros((), jnp.int32),

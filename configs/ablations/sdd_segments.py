@@ -1,4 +1,7 @@
-"""SDD on Z with and without segments: adiff ablate configs/ablations/sdd_segments.py."""
+"""SDD on Z with and without segments: adiff ablate configs/ablations/sdd_segments.py.
+
+`with-segments` is `cac-late` of mask_sdd.py, as `late-0.5` of sdd_weight.py is.
+"""
 
 from dataclasses import replace
 

@@ -230,7 +230,7 @@ def test_a_cell_with_a_difference_channel_is_not_trained_on_single_clips(
 def test_seeds_differ_in_their_seed_only(tmp_path: Path):
     cell = Cell("a", cell_experiment())
     grid = Grid("g", (cell,), seeds=3, split="pairs")
-    found = [ablate._seeded(grid, cell, seed, tmp_path) for seed in range(3)]
+    found = [ablate.experiment_of(grid, cell, seed, tmp_path) for seed in range(3)]
     assert [experiment.train.seed for experiment in found] == [0, 1, 2]
     again = [replace(e, train=replace(e.train, seed=0)) for e in found]
     assert again == [cell.experiment] * 3

@@ -220,6 +220,11 @@ def frozen_tagger(experiment: Experiment) -> Experiment:
     return frozen_by_pattern(tiny_run.tagger())
 
 
+def pattern_of_nothing(experiment: Experiment) -> Experiment:
+    lost = Optimizer(multipliers=(("encodr/.*", 0.3),))
+    return replace(experiment, train=replace(experiment.train, optimizer=lost))
+
+
 def pairs_for_a_tagger(experiment: Experiment) -> Experiment:
     return replace(experiment, model=tiny_run.tagger().model)
 
@@ -238,6 +243,7 @@ def other_classes(experiment: Experiment) -> Experiment:
         (odd_batch, r"global_batch=12 .*multiple of 8"),
         (frozen_by_pattern, "freeze holds every .* encoder.* set model.freeze_encoder to True"),
         (frozen_tagger, "freeze holds every .* encoder.* a tagger trains its encoder"),
+        (pattern_of_nothing, "multipliers: 'encodr/.*' matches no parameter; paths look like"),
         (pairs_for_a_tagger, "data.train is SynthPairs: a tagger trains on LabelledMixes"),
         (other_classes, r"model.classes is 3, but the training source has 8 classes: \w+, "),
     ],
