@@ -247,8 +247,10 @@ def embeddings(parts: Parts, variables: Variables, source: Source) -> np.ndarray
             {"id": int(arrays["example_id"][place]), "embedding": found[place].tolist()}
             for place in np.flatnonzero(arrays["valid"])
         ]
-    by_id = {row["id"]: row["embedding"] for row in gather_objects(rows)}
-    return np.array([by_id[index] for index in range(len(source))])
+    found = sorted(gather_objects(rows), key=lambda row: row["id"])
+    if [row["id"] for row in found] != list(range(len(source))):
+        raise ValueError(f"{len(found)} pairs were embedded, not each of {len(source)} once")
+    return np.array([row["embedding"] for row in found])
 
 
 @partial(jax.jit, static_argnames="module")

@@ -25,6 +25,9 @@ from adiff_jax.run import Trained, load_trained
 
 Clip = str | PathLike[str] | np.ndarray
 
+LOUDEST = 10.0
+"""Peak of an array above which it does not hold samples within ±1, not even overdriven ones."""
+
 
 @dataclass(frozen=True)
 class Explanation:
@@ -89,6 +92,7 @@ class Explainer:
             strategy,
             max_tokens=self.experiment.data.encode.max_tokens,
             stop_ids=(self.tokenizer.end_id,),
+            silent_ids=self.tokenizer.silent_ids(self.experiment.model.vocab_size),
             key=jax.random.key(seed),
         )
         tokens, mask = np.asarray(generation.tokens)[0], np.asarray(generation.mask)[0]
@@ -115,6 +119,11 @@ class Explainer:
                     "samples divided by 32768)"
                 )
             check_wave(clip, "the array given as a clip")
+            if (peak := np.abs(clip).max()) > LOUDEST:
+                raise AudioError(
+                    f"the array given as a clip has a peak of {peak:g}: give floats within ±1 "
+                    "(16-bit samples divided by 32768)"
+                )
             return clip.astype(np.float32)
         return read_audio(fspath(clip), self.rate)
 

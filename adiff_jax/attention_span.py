@@ -36,10 +36,10 @@ def attention_on_edits(
     """Mean ratio (see the module docstring) over the edited events of all processes, if any.
 
     `rows` are loader batches of this process, `pairs` what they were rendered from. None too when
-    the scenes are longer than the model's window, which crops them. A collective: every process
-    must call it.
+    the scenes do not fill the model's window, which crops or pads them. A collective: every
+    process must call it.
     """
-    if pairs.recipe.duration > parts.experiment.data.encode.seconds:
+    if pairs.recipe.duration != parts.experiment.data.encode.seconds:
         return None
     encoder = parts.experiment.model.encoder
     frame_seconds = encoder.frontend.frame_seconds * encoder.stride
@@ -54,8 +54,9 @@ def attention_on_edits(
             frames = weights.shape[1] // 2
             for clip, start, end in edited_spans(pair, heard):
                 span = slice(int(start / frame_seconds), int(np.ceil(end / frame_seconds)))
-                ratio = span_ratio(weights[place], clip, span, frames)
-                found.append({"id": example, "ratio": ratio})
+                if span.start < frames:  # the last frame can end before the scene does
+                    ratio = span_ratio(weights[place], clip, span, frames)
+                    found.append({"id": example, "ratio": ratio})
     ratios = [row["ratio"] for row in sorted(gather_objects(found), key=lambda row: row["id"])]
     return float(np.mean(ratios)) if ratios else None
 

@@ -262,16 +262,22 @@ def _without_cache(model: AdcModel, variables: Any, batch: Batch) -> jax.Array:
     return jax.lax.fori_loop(0, TOKENS, step, jnp.zeros_like(batch.tokens))
 
 
+def _take(batches: Iterator[Any], many: int) -> None:
+    for _ in range(many):
+        next(batches)
+
+
 def _loader() -> Iterator[Row]:
     """Pairs synthesised, encoded and batched, by threads of this process and by a worker."""
     source = open_source(SOURCE)
     encode, order = Encode(EncodeConfig(float(CLIP_SECONDS))), RowOrder(len(source))
     for name, config in LOADERS.items():
         batches = train_batches(source, encode, order, PAIRS, config=config)
-        # Batches read ahead before the clock starts are used up first.
-        timing = measure(partial(next, batches), warm_up=10)
+        # Batches come in bursts, one a thread, so that a call takes several bursts.
+        many = 4 * config.threads * max(1, config.workers)
+        timing = measure(partial(_take, batches, many))
         what = f"procedural pairs of {CLIP_SECONDS} s, {name}"
-        yield Row("loader", what, "numpy", timing, 2 * PAIRS, "clips")
+        yield Row("loader", what, "numpy", timing, many * 2 * PAIRS, "clips")
         del batches  # stops its threads and workers
 
 

@@ -5,6 +5,7 @@ adiff demo | train | evaluate | explain | ablate | data | bench | metrics
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,7 +19,8 @@ Verb = Callable[[argparse.Namespace, list[str]], None]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point of `adiff`. Errors of use exit with 2 and one sentence, not a traceback."""
+    """Entry point of `adiff`. Errors of use exit with 2 and one sentence, not a traceback, unless
+    the environment has ADIFF_TRACEBACK."""
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
     if rest and not options.takes_fields:
@@ -40,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except _expected_errors() as error:
+        if os.environ.get("ADIFF_TRACEBACK"):
+            raise
         print(f"adiff {options.verb}: {error}", file=sys.stderr)
         sys.exit(2)
 

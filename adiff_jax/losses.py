@@ -77,10 +77,11 @@ def sym_info_nce(
 def retrieval_accuracy(
     x: Embeddings, y: Embeddings, allowed: Bool[Array, "b b"], valid: RowMask
 ) -> Term:
-    """Share of rows whose most similar `y` is their own."""
+    """Share of rows whose most similar `y` is their own, of the rows that have a negative."""
+    counted = valid & (allowed.sum(axis=1) > 1)
     scores = jnp.where(allowed, similarity_matrix(x, y, 1.0), -2.0)
-    right = (scores.argmax(axis=1) == jnp.arange(scores.shape[0])) & valid
-    return right.astype(jnp.float32).sum(), valid.astype(jnp.float32).sum()
+    right = (scores.argmax(axis=1) == jnp.arange(scores.shape[0])) & counted
+    return right.astype(jnp.float32).sum(), counted.astype(jnp.float32).sum()
 
 
 def pair_cosine(x: Embeddings, y: Embeddings, weight: Float[Array, " b"]) -> Term:

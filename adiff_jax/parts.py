@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -26,7 +26,7 @@ from adiff_jax.data.tokenizers import (
     vocabulary_gaps,
 )
 from adiff_jax.data.transforms import Encode, check_lengths
-from adiff_jax.decode.generate import Strategy, generate
+from adiff_jax.decode.generate import Strategy, generate, parse_strategy
 from adiff_jax.evaluate.evaluator import Generated
 from adiff_jax.experiment import ConfigError, DataConfig, Experiment
 from adiff_jax.models.adc import Adc
@@ -41,7 +41,7 @@ from adiff_jax.parallel.mesh import (
     replicated,
 )
 from adiff_jax.protocol import Variables
-from adiff_jax.train.optim import trainable
+from adiff_jax.train.optim import check_patterns, trainable
 
 
 @dataclass(frozen=True)
@@ -75,18 +75,26 @@ class Parts:
         return Encode(self.experiment.data.encode, self.tokenizer, self.classes)
 
     def check_evaluation(self) -> None:
-        """Raise ConfigError unless the mesh divides an evaluation batch."""
+        """Raise ConfigError unless the mesh divides an evaluation batch and the strategy exists."""
         try:
             check_divides(self.experiment.evaluation.batch, self.mesh)
         except ValueError as error:
             raise ConfigError(f"evaluation.batch: {error}") from error
+        try:
+            parse_strategy(self.experiment.evaluation.decode)
+        except ValueError as error:
+            raise ConfigError(f"evaluation.decode: {error}") from error
 
-    def rows(self, source: Source) -> Iterator[Arrays]:
-        """Evaluation batches of this process."""
+    def rows(self, source: Source, targets: bool = False) -> Iterator[Arrays]:
+        """Evaluation batches of this process.
+
+        Captions are encoded only where a loss wants them as `targets`: references may be longer
+        than anything that the model can say.
+        """
         self.check_evaluation()
         return evaluation_batches(
             source,
-            self.encode,
+            self.encode if targets else replace(self.encode, tokenizer=None),
             self.experiment.evaluation.batch,
             jax.process_index(),
             jax.process_count(),
@@ -113,6 +121,7 @@ class Parts:
                 strategy,
                 max_tokens=self.experiment.data.encode.max_tokens,
                 stop_ids=(tokenizer.end_id,),
+                silent_ids=tokenizer.silent_ids(self.experiment.model.vocab_size),
                 key=key,
             )
             tokens, mask, logprob = (
@@ -202,12 +211,14 @@ def abstract_variables(parts: Parts, train_source: Source) -> Variables:
     )
 
 
-def check_frozen(experiment: Experiment, params: Mapping[str, Any]) -> None:
+def check_optimizer(experiment: Experiment, params: Mapping[str, Any]) -> None:
     """Raise ConfigError when `optimizer.freeze` alone freezes a whole encoder.
 
-    It would still drop out, and normalise by the statistics of its batches.
+    It would still drop out, and normalise by the statistics of its batches. Raises ValueError for
+    patterns of the optimizer that match nothing, or freeze everything.
     """
     model, optimizer = experiment.model, experiment.train.optimizer
+    check_patterns(optimizer, params)
     held = isinstance(model, Adc) and model.freeze_encoder
     encoder = {name: tree for name, tree in params.items() if name == "encoder"}
     left = jax.tree.leaves(trainable(optimizer, encoder))

@@ -48,7 +48,7 @@ def validation(parts: Parts, source: Source) -> Callable[[TrainState, int], Mapp
 
 
 def _captioning(parts: Parts, source: Source, variables: Variables) -> Scores:
-    batches = list(parts.rows(source))
+    batches = list(parts.rows(source, targets=True))
     objective = parts.objective
     if not isinstance(objective, Captioning):
         raise TypeError(f"{type(objective).__name__} generates no sentences")
@@ -107,11 +107,11 @@ def tag(
     for arrays in parts.rows(source):
         logits = _tag_logits(parts.objective.module, variables, parts.to_batch(arrays))
         rows += _tag_rows(arrays, local_rows(logits, parts.mesh))
-    found = {row["id"]: row for row in gather_objects(rows)}
-    if sorted(found) != list(range(len(source))):
-        raise ValueError(f"{len(found)} clips were scored of {len(source)}")
-    scores = np.array([found[index]["scores"] for index in sorted(found)])
-    labels = np.array([found[index]["labels"] for index in sorted(found)])
+    found = sorted(gather_objects(rows), key=lambda row: row["id"])
+    if [row["id"] for row in found] != list(range(len(source))):
+        raise ValueError(f"{len(found)} clips were scored, not each of {len(source)} once")
+    scores = np.array([row["scores"] for row in found])
+    labels = np.array([row["labels"] for row in found])
     return scores, labels, {"mAP": tagging_scores(scores, labels, parts.classes)["mAP"]}
 
 

@@ -6,7 +6,7 @@
 
 Nothing here is the paper's: the log-mel of clip 2 minus clip 1 is a second input channel, pooled
 differences are four more vectors for the decoder to read, and a quarter of the training pairs have
-unedited events moved, so that a moved event is not taken for an edit.
+the events of clip 2 moved, so that a moved event is not taken for an edit.
 
 Two CPU cores: 26 minutes after the tagger's 9. `single`, greedy: operation 89, event 72, whole
 program 77. More in docs/results.md.

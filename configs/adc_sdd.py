@@ -6,8 +6,10 @@
     adiff evaluate runs/adc_sdd --split test --decode beam:4
 
 The paper's sizes and rates are not all known to us: widths, layers and λ are recollections, the
-optimiser's numbers ours (`docs/architecture.md`, "What is the paper's"). Hold back a tenth of the
-development rows as `rain_val.csv`. Never trained by us: hardware, cost and score are unknown.
+optimiser's numbers ours (`docs/architecture.md`, "What is the paper's"). The encoder's `mean` and
+`std` are guesses too: set them to what `adiff data statistics` measures on your training clips.
+Hold back a tenth of the development rows as `rain_val.csv`. Never trained by us: hardware, cost and
+score are unknown.
 """
 
 from adiff_jax.audio.augment import SpecAugment
@@ -46,7 +48,7 @@ def get_config() -> Experiment:
             validation=Table(TABLES, "validation"),
             test=(Split("test", Table(TABLES, "test")),),
             encode=EncodeConfig(seconds=10.0, max_tokens=32),
-            loader=LoaderConfig(threads=8),
+            loader=LoaderConfig(threads=8, prefetch=8),
         ),
         train=TrainConfig(
             steps=4700,

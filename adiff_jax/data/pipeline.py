@@ -27,7 +27,8 @@ class LoaderConfig:
     """How far ahead and by whom batches are made.
 
     `workers` processes (0: none, this process loads) of `threads` threads each keep `prefetch`
-    batches ready; each worker has up to four more on their way to this process. Threads are
+    batches ready or in the making, at least one a thread; each worker has up to four more on
+    their way to this process. Threads are
     enough for reading stored audio, workers pay where Python does the work, as in rendering
     scenes. A script that uses workers needs the usual `if __name__ == "__main__":`, since they
     import it.
@@ -43,6 +44,11 @@ class LoaderConfig:
                 raise ValueError(
                     f"LoaderConfig.{name} is {getattr(self, name)}; it must be at least {least}"
                 )
+        if self.prefetch < self.threads:  # grain would let the other threads wait
+            raise ValueError(
+                f"LoaderConfig.prefetch is {self.prefetch}; {self.threads} threads need at least "
+                "as many batches to work on"
+            )
 
 
 class ExampleError(RuntimeError):
@@ -85,7 +91,7 @@ def evaluation_batches(
     processes: int = 1,
     config: LoaderConfig = LoaderConfig(),  # noqa: B008 (frozen)
 ) -> Iterator[Arrays]:
-    """Every example once, in the order of the source, with its first caption as target.
+    """Every example once, in the order of the source, with its fair caption as target.
 
     The last batch is filled up with copies of example 0 whose `valid` is False. Errors as
     `train_batches`.

@@ -74,6 +74,10 @@ class Tokenizer:
         special = (self.pad_id, self.start_id, self.end_id)
         return self._backend.decode([int(i) for i in ids if i not in special])
 
+    def silent_ids(self, vocab_size: int) -> tuple[int, ...]:
+        """Ids of a model with `vocab_size` of them that stand for no text and end no sentence."""
+        return (self.pad_id, self.start_id, *range(self.vocab_size, vocab_size))
+
     def unknown(self, text: str) -> list[str]:
         """The words of `text` outside the vocabulary, in order; none for byte pairs."""
         if not isinstance(self._backend.model, models.WordLevel):

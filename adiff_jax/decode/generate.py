@@ -28,10 +28,11 @@ class Generation:
 
     `tokens` and `mask` have the form of `Batch.tokens` and `Batch.tokens_mask`: the end token is
     included, what follows it is 0 and masked. `logprob` is the sum of the model's own
-    log-probabilities (temperature 1, nothing cut) over the masked tokens; `score` is what the
-    strategy ranks by (for greedy and sampling, `logprob`). A sentence that no stop token ended
-    has `finished` False. In rows that are no examples (`batch.valid` False) everything is masked
-    and `logprob` is 0; hypotheses that a beam did not find are masked with `logprob` -inf.
+    log-probabilities (temperature 1, nothing cut but silent tokens) over the masked tokens; `score`
+    is what the strategy ranks by (for greedy and sampling, `logprob`). A sentence that no stop
+    token ended has `finished` False. In rows that are no examples (`batch.valid` False) everything
+    is masked and `logprob` is 0; hypotheses that a beam did not find are masked with `logprob`
+    -inf.
     """
 
     tokens: Any  # [b n t] int32
@@ -43,7 +44,7 @@ class Generation:
     steps: Any  # [] int32, steps taken before every row had ended
 
 
-@partial(jax.jit, static_argnames=("model", "strategy", "max_tokens", "stop_ids"))
+@partial(jax.jit, static_argnames=("model", "strategy", "max_tokens", "stop_ids", "silent_ids"))
 def generate(
     model: Captioner,
     variables: Variables,
@@ -52,16 +53,18 @@ def generate(
     *,
     max_tokens: int,
     stop_ids: tuple[int, ...],
+    silent_ids: tuple[int, ...] = (),
     key: jax.Array | None = None,
 ) -> Generation:
     """Generate at most `max_tokens` tokens for every row of `batch`.
 
     A token of `stop_ids` ends its sentence; with no stop ids every sentence has `max_tokens`
-    tokens. `Sample` needs `key`; what it draws for a row depends on `key` and the row's
-    `example_id` only, not on its place or company in the batch.
+    tokens. Tokens of `silent_ids`, which stand for no text, are never said. `Sample` needs `key`;
+    what it draws for a row depends on `key` and the row's `example_id` only, not on its place or
+    company in the batch.
 
-    Raises ValueError for `max_tokens` below 1, a stop id outside the vocabulary, or `Sample`
-    without a key.
+    Raises ValueError for `max_tokens` below 1, a stop or silent id outside the vocabulary, or
+    `Sample` without a key.
     """
     if max_tokens < 1:
         raise ValueError(f"max_tokens is {max_tokens}; it must be 1 or more")
@@ -69,13 +72,20 @@ def generate(
         raise ValueError("Sample draws at random: pass key=jax.random.key(seed)")
     conditioning = model.apply(variables, batch, False, method="encode")
     logits, cache = model.apply(variables, conditioning, max_tokens, method="prefill")
-    outside = [i for i in stop_ids if not 0 <= i < logits.shape[-1]]
-    if outside:
-        raise ValueError(
-            f"stop_ids holds {outside}, but the model's vocabulary has {logits.shape[-1]} tokens: "
-            "is this the tokenizer the model was trained with?"
-        )
-    extend = partial(model.apply, variables, method="extend")
+    for name, ids in (("stop_ids", stop_ids), ("silent_ids", silent_ids)):
+        outside = [i for i in ids if not 0 <= i < logits.shape[-1]]
+        if outside:
+            raise ValueError(
+                f"{name} holds {outside}, but the model's vocabulary has {logits.shape[-1]} "
+                "tokens: is this the tokenizer the model was trained with?"
+            )
+    silent = jnp.zeros(logits.shape[-1], bool).at[jnp.asarray(silent_ids, jnp.int32)].set(True)
+    logits = jnp.where(silent, -jnp.inf, logits)
+
+    def extend(cache: Any, token: jax.Array) -> tuple[jax.Array, Any]:
+        logits, cache = model.apply(variables, cache, token, method="extend")
+        return jnp.where(silent, -jnp.inf, logits), cache
+
     if isinstance(strategy, Beam):
         best, finished, steps = beam_search(
             extend, logits, cache, batch.valid, strategy, max_tokens, stop_ids

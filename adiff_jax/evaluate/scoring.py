@@ -171,7 +171,13 @@ def _add_intervals(scored: Scored, clusters: Clusters, config: ScoreConfig) -> N
         except TooFewRecordings as error:
             scored.scores["missing"][f"intervals.{name}"] = str(error)
         else:
-            scored.scores["intervals"][name] = [ends.low, ends.high]
+            if ends.low < ends.high:
+                scored.scores["intervals"][name] = [ends.low, ends.high]
+            else:
+                scored.scores["missing"][f"intervals.{name}"] = (
+                    "every example scores the same, and resampling equal scores says nothing of "
+                    "how sure that is"
+                )
 
 
 def _by_id(truths: Sequence[Truth]) -> list[Truth]:

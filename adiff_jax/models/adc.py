@@ -82,8 +82,17 @@ class AdcModel(nn.Module):
             )
 
     def clip_frames(self, batch: Batch, train: bool) -> tuple[Frames, Frames, FrameMask, FrameMask]:
-        """Encoder output of both clips [b t d] with masks, from audio or from cached features."""
+        """Encoder output of both clips [b t d] with masks, from audio or from cached features.
+
+        Raises ValueError for cached features where the model wants a difference channel: they
+        are of single clips.
+        """
         if batch.features_1 is not None:
+            if self.config.difference_channel:
+                raise ValueError(
+                    "model.difference_channel: cached features are of single clips and hold none; "
+                    "set it to False, or train on audio"
+                )
             index = jnp.arange(batch.features_1.shape[1])[None]
             return (
                 batch.features_1,
@@ -97,7 +106,12 @@ class AdcModel(nn.Module):
         maps_1 = [features(batch.audio_1, batch.length_1, key)]
         maps_2 = [features(batch.audio_2, batch.length_2, key)]
         if config.difference_channel:
-            difference = maps_2[0] - maps_1[0]
+            # Where one clip has ended, what the other still holds is no difference between them.
+            shorter = frame_lengths(
+                config.encoder.frontend, jnp.minimum(batch.length_1, batch.length_2)
+            )
+            shared = jnp.arange(maps_1[0].shape[1])[None] < shorter[:, None]
+            difference = jnp.where(shared[:, :, None], maps_2[0] - maps_1[0], 0)
             maps_1.append(difference)
             maps_2.append(difference)
         channels = config.encoder.channels

@@ -10,6 +10,7 @@ as one that was never interrupted.
 
 import contextlib
 import itertools
+import math
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
@@ -92,6 +93,7 @@ class _Dispatched(NamedTuple):
     step: int  # updates made with it
     metrics: Mapping[str, jax.Array]
     example_ids: np.ndarray
+    waited: float  # seconds, for its batch
 
 
 def fit(
@@ -180,7 +182,8 @@ def fit(
                 _check_saved(checkpoints, step - 1)
                 raise TrainingError(_diverged(dispatched, values, config))
             log = _due(step, config.log_every, config.steps)
-            progress.finished(step, values, run_step.flops, log)
+            values = {name: value for name, value in values.items() if not math.isnan(value)}
+            progress.finished(step, values, dispatched.waited, run_step.flops, log)
 
         stack.enter_context(progress)
         interruption = stack.enter_context(Interruption())
@@ -203,11 +206,12 @@ def fit(
         for step in range(start, config.steps):
             began = time.perf_counter()
             arrays = _fetch(stream, step, config)
-            progress.step(waited=time.perf_counter() - began)
+            waited = time.perf_counter() - began
             batch = to_batch(put_batch(arrays, mesh))
             state, metrics = run_step(state, batch, seed, np.int32(step))
             settle(before)
-            done, before = step + 1, _Dispatched(step + 1, metrics, arrays["example_id"])
+            done = step + 1
+            before = _Dispatched(done, metrics, arrays["example_id"], waited)
 
             evaluating = evaluate is not None and _due(done, config.eval_every, config.steps)
             stopping = interruption.requested(done)

@@ -28,8 +28,8 @@ class Constant:
 
 @dataclass(frozen=True)
 class WarmupCosine:
-    """Linear growth over `warmup` steps, then a half cosine down to `end` times the rate at the
-    last step of training."""
+    """Linear growth over `warmup` steps, then a half cosine that would reach `end` times the rate
+    one step after the last."""
 
     warmup: int = 0
     end: float = 0.0

@@ -66,18 +66,24 @@ class Progress:
         """Something that also a later reader of the log should know."""
         self._log.event(step, text)
 
-    def step(self, waited: float) -> None:
-        """A step was dispatched, after `waited` seconds of waiting for its batch."""
-        self._rates.step(waited)
-
     def restart_rates(self) -> None:
         """What happened since the last step was no training."""
         self._rates.restart()
 
     def finished(
-        self, step: int, values: Mapping[str, float], flops: float | None, log: bool
+        self,
+        step: int,
+        values: Mapping[str, float],
+        waited: float,
+        flops: float | None,
+        log: bool,
     ) -> None:
-        """The metrics of a finished step: the loss on the bar, and all of them in the logs."""
+        """The metrics of a finished step: the loss on the bar, and all of them in the logs.
+
+        It waited `waited` seconds for its batch. It is counted now, not when it was dispatched:
+        the clock of the rates is read when a step is done.
+        """
+        self._rates.step(waited)
         self._bar.set_postfix(loss=f"{values['loss']:.4f}", refresh=False)
         self._bar.update(step - self._bar.n)
         if log:

@@ -32,8 +32,8 @@ def make_train_step(
     """The step `(state, batch, seed, step) -> (state, metrics)`, to be jitted.
 
     `step` is the number of updates that the state should have; all draws are a function of
-    (seed, step). Metrics are scalars on the device: `loss`, `loss/<term>`, the objective's own,
-    `gradient_norm`, `learning_rate`, and bool `applied`.
+    (seed, step). Metrics are scalars on the device: `loss`, `loss/<term>` and the objective's own
+    (NaN where no row of the batch has any), `gradient_norm`, `learning_rate`, and bool `applied`.
 
     Raises ValueError when `accumulate` > 1 and the objective couples examples.
     """
@@ -68,8 +68,8 @@ def make_train_step(
         good = jnp.isfinite(loss) & jnp.isfinite(norm) & (loss <= loss_limit) & (state.step == step)
         return jax.tree.map(lambda new, old: jnp.where(good, new, old), changed, state), {
             "loss": loss,
-            **{f"loss/{name}": mean(term) for name, term in terms.items()},
-            **{name: mean(term) for name, term in metrics.items()},
+            **{f"loss/{name}": _measured(term) for name, term in terms.items()},
+            **{name: _measured(term) for name, term in metrics.items()},
             "gradient_norm": norm,
             "learning_rate": rate(step),
             "applied": good,
@@ -82,6 +82,11 @@ def mean(term: Term, weight: Any = None) -> jax.Array:
     """sum / weight (or another weight in its place); 0 where that is 0."""
     weight = term[1] if weight is None else weight
     return jnp.where(weight == 0, 0.0, term[0] / jnp.where(weight == 0, 1.0, weight))
+
+
+def _measured(term: Term) -> jax.Array:
+    """The mean for the log, where 0 would be a claim: NaN without any weight."""
+    return jnp.where(term[1] == 0, jnp.nan, mean(term))
 
 
 def total(

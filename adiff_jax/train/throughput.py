@@ -39,7 +39,7 @@ class Throughput:
         self._start, self._steps, self._waited = time.perf_counter(), 0, 0.0
 
     def step(self, waited: float) -> None:
-        """Count one step, of which `waited` seconds passed waiting for data."""
+        """Count one finished step, for which `waited` seconds passed waiting for data."""
         self._steps += 1
         self._waited += waited
 

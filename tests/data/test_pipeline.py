@@ -61,7 +61,9 @@ def assert_equal(found: list[Arrays], expected: list[Arrays]) -> None:
 
 
 @pytest.mark.parametrize("parts", [1, 2, 4])
-@pytest.mark.parametrize("config", [LoaderConfig(threads=1, prefetch=1), LoaderConfig(threads=4)])
+@pytest.mark.parametrize(
+    "config", [LoaderConfig(threads=1, prefetch=1), LoaderConfig(threads=4, prefetch=4)]
+)
 def test_order_is_that_of_the_rows_for_any_processes_and_threads(
     parts: int, config: LoaderConfig
 ) -> None:
@@ -216,3 +218,8 @@ def test_an_empty_source_is_refused() -> None:
 def test_a_loader_setting_out_of_range_is_named(field: str) -> None:
     with pytest.raises(ValueError, match=f"LoaderConfig.{field} is -1"):
         LoaderConfig(**{field: -1})
+
+
+def test_threads_that_would_have_nothing_to_work_on_are_refused() -> None:
+    with pytest.raises(ValueError, match="prefetch is 2; 8 threads need at least as many batches"):
+        LoaderConfig(threads=8)

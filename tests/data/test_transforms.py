@@ -90,11 +90,6 @@ def test_tokens_are_the_drawn_caption_and_its_end() -> None:
         np.testing.assert_array_equal(row["tokens_mask"], np.arange(6) < len(ids))
 
 
-def test_evaluation_takes_the_first_caption() -> None:
-    encode = toy_encode()
-    np.testing.assert_array_equal(encode(EXAMPLE, 0)["tokens"], encode(EXAMPLE, 0, 0)["tokens"])
-
-
 def test_an_example_without_captions_can_be_evaluated_but_not_trained_on() -> None:
     silent = replace(EXAMPLE, captions=())
     assert not toy_encode()(silent, 0)["tokens_mask"].any()

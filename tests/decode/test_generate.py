@@ -41,6 +41,19 @@ def test_decoding_ends_with_the_last_row_and_runs_no_further_step(strategy):
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
+def test_silent_tokens_are_never_said_and_take_no_probability(strategy):
+    tables = np.zeros((2, 13, 12), np.float32)
+    tables[:, :, [0, 7, 11]] = 9.0  # by far the likeliest
+    settings = dict(max_tokens=6, stop_ids=(STOP,), key=jax.random.key(0))
+    model, batch = MarkovCaptioner(12), batch_of(tables)
+    found = generate(model, {}, batch, strategy, silent_ids=(0, 7, 11), **settings)
+    assert not np.isin(found.tokens[found.mask], (0, 7, 11)).any()
+    np.testing.assert_allclose(found.logprob, -np.log(9) * found.length, rtol=1e-5)
+    loud = generate(model, {}, batch, strategy, **settings)
+    assert np.isin(loud.tokens[loud.mask], (0, 7, 11)).any()
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
 def test_padding_rows_are_empty_and_do_not_prolong_decoding(strategy):
     tables = counting_tables(9, 2, 9)
     tables[2] = np.nan  # what a mean over the frames of an empty clip may give

@@ -251,6 +251,22 @@ def test_the_difference_channel_tells_what_changed_and_is_zero_when_nothing_did(
     assert np.abs(logits_of(adc, batch, deaf) - logits_of(adc, batch, variables)).max() > 1e-3
 
 
+def test_the_difference_channel_does_not_hear_what_follows_the_shorter_clip() -> None:
+    adc = replace(ADC, encoder=replace(ADC.encoder, channels=2), difference_channel=True)
+    batch = audio_batch()
+    window = adc.encoder.frontend.window  # frames at the end of a clip still see it
+    after = jnp.arange(batch.audio_2.shape[1])[None] >= batch.length_2[:, None] + window
+    assert after.any()
+    louder = batch.replace(audio_2=jnp.where(after, 9.0, batch.audio_2))
+    close(logits_of(adc, louder), logits_of(adc, batch), 1e-6)
+
+
+def test_a_difference_channel_is_not_to_be_had_from_cached_features() -> None:
+    adc = replace(ADC, encoder=replace(ADC.encoder, channels=2), difference_channel=True)
+    with pytest.raises(ValueError, match="difference_channel: cached features are of single"):
+        jax.eval_shape(partial(AdcModel(adc).init, jax.random.key(0)), feature_batch())
+
+
 def test_both_clips_are_given_the_same_difference() -> None:
     adc = replace(ADC, encoder=replace(ADC.encoder, channels=2), difference_channel=True)
     variables = jax.tree.map(jnp.asarray, fresh(adc, audio=True))

@@ -150,6 +150,16 @@ def test_swapped_sentences_are_those_of_the_exchanged_clips(
     assert backward != sentences(trained, test_pairs, "greedy")
 
 
+def test_references_may_be_longer_than_what_the_model_can_say(trained: Trained, test_pairs: Source):
+    experiment = trained.parts.experiment
+    encode = replace(experiment.data.encode, max_tokens=2)
+    experiment = replace(experiment, data=replace(experiment.data, encode=encode))
+    short = replace(trained, parts=replace(trained.parts, experiment=experiment))
+    found = sentences(short, test_pairs, "greedy")
+    assert len(found) == tiny_run.TEST
+    assert {len(row.tokens) for row in found} == {2}
+
+
 def test_an_embedding_belongs_to_its_pair_whatever_else_is_embedded(
     answered: dict[str, Any], trained: Trained, test_pairs: Source
 ):

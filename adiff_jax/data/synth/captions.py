@@ -27,15 +27,30 @@ def captions(
 
 
 def corpus(
-    operations: Iterable[str], events: Sequence[str], backgrounds: Sequence[str]
+    operations: Iterable[str],
+    events: Sequence[str],
+    backgrounds: Sequence[str],
+    two_edits: bool = False,
 ) -> Iterator[str]:
-    """Training sentences that together hold every clause, joiner and label there is."""
+    """Training sentences that together hold every clause, joiner and label there is.
+
+    With `two_edits` the sentences of two clauses with the most words are among them, for their
+    lengths.
+    """
+    longest: dict[str, str] = {}  # clause of each label
     for operation in operations:
         labels = backgrounds if operation.startswith("background") else events
         for clause, label in product(TRAIN[operation], ("",) if operation == "none" else labels):
-            yield _clause(clause, Edit(operation, label, label))
+            sentence = _clause(clause, Edit(operation, label, label))
+            longest[label] = max(longest.get(label, ""), sentence, key=_words)
+            yield sentence
+    pair = sorted(longest.values(), key=_words)[-2:]
     for joiner in JOINERS["train"]:
-        yield joiner.strip()
+        yield joiner.join(pair) if two_edits else joiner.strip()
+
+
+def _words(sentence: str) -> int:
+    return len(sentence.split())
 
 
 def read_edits(sentence: str, extra_labels: tuple[str, ...] = ()) -> frozenset[Edit] | None:

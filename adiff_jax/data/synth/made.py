@@ -102,7 +102,7 @@ class EditedPairs:
         the explanations of 500 pairs, for their lengths, and what words others can have."""
         said = (self.recipe.weights.drawn(), self.library.events, self.library.backgrounds)
         if not self._tier:
-            yield from corpus(*said)
+            yield from corpus(*said, two_edits=self.recipe.two_edits > 0)
             return
         for index in range(min(500, self._size)):
             yield from self.truth(index).references

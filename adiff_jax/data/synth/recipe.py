@@ -36,7 +36,7 @@ class Recipe:
 
     `event_counts[k]` is the weight of k events in the first clip; no clip has more than the
     longest of these. `two_edits` is the share of pairs with two. `jitter` is the share of pairs
-    whose unedited events begin elsewhere in the second clip though nothing was edited, `shift`
+    in which every event of the second clip begins elsewhere, without that being an edit, `shift`
     the share whose clips each have a gain, an equaliser and a noise of their own. `balance` takes
     the first operation of consecutive pairs in turn instead of drawing it ("none" only where the
     pair is not one of two edits).

@@ -127,6 +127,23 @@ def test_two_labels_of_one_name_are_refused() -> None:
         nouns(["dog bark"])
 
 
+def test_the_corpus_of_two_edits_holds_their_longest_sentence() -> None:
+    events, backgrounds = ("dog_bark", "siren", "footsteps"), ("rain", "traffic")
+    longest = {
+        two: max(len(text.split()) for text in corpus(OPERATIONS, events, backgrounds, two))
+        for two in (False, True)
+    }
+    rng = np.random.default_rng(0)
+    said = 0
+    for operation in OPERATIONS:
+        labels = backgrounds if operation.startswith("background") else events
+        of = (edit(operation, labels[0], labels[1]), Edit("replace", "footsteps", "dog_bark"))
+        if operation != "none":
+            drawn = [text for _ in range(40) for text in captions(of, rng)]
+            said = max(said, *(len(text.split()) for text in drawn))
+    assert longest[False] < said <= longest[True] <= said + 2
+
+
 def test_the_corpus_holds_every_word_of_every_training_caption() -> None:
     events, backgrounds = ("dog_bark", "siren", "footsteps"), ("rain", "traffic")
     known = {word for text in corpus(OPERATIONS, events, backgrounds) for word in text.split()}
