@@ -21,6 +21,7 @@ from adiff_jax.audio.io import AudioError, SilentClipError, read_audio
 from adiff_jax.data.builders.table_source import Table, TableSource, table_splits
 from adiff_jax.data.export import AUDIO, TABLE, read_journal, wave_hash
 from adiff_jax.data.synth.layouts import AUDIO_SUFFIXES
+from adiff_jax.text_files import read_text
 
 _COLUMNS = (("s1_fn", "s2_fn"), ("filepath1", "filepath2"), ("file",), ("filename",))
 _TABLES = (TABLE, "clips.csv", "meta/esc50.csv")
@@ -150,7 +151,7 @@ def _audio_below(folder: epath.Path) -> Iterator[epath.Path]:
 
 
 def _clips_of_table(table: epath.Path) -> dict[str, str]:
-    reader = csv.DictReader(io.StringIO(table.read_text(), newline=""))
+    reader = csv.DictReader(io.StringIO(read_text(table), newline=""))
     present = reader.fieldnames or []
     columns = next((names for names in _COLUMNS if set(names) <= set(present)), None)
     if columns is None:

@@ -14,6 +14,8 @@ from typing import Any
 
 from etils import epath
 
+from adiff_jax.text_files import read_text
+
 LOGPROB_DECIMALS = 4
 
 
@@ -97,13 +99,14 @@ def write_predictions(path: epath.PathLike, rows: Iterable[Prediction]) -> None:
 def read_predictions(path: epath.PathLike) -> list[Prediction]:
     """Read a prediction file in the order of its lines.
 
+    A byte-order mark is left out.
     Raises ValueError that names the file, the line and the field: a line that is no JSON object,
     a missing or unknown field, a value of another type, an id that came before.
     """
     rows: list[Prediction] = []
     line_of: dict[str, int] = {}
     # Not splitlines(): a text may hold U+2028 and its kin, which JSON leaves as they are.
-    for number, line in enumerate(epath.Path(path).read_text(encoding="utf-8").split("\n"), 1):
+    for number, line in enumerate(read_text(path).split("\n"), 1):
         if not line.strip():
             continue
         try:

@@ -325,6 +325,16 @@ def test_a_malformed_csv_is_refused_with_its_line(
         AudioDiffCapsSource(write_csv(tmp_path / "x.csv", rows, columns), copy.audio)
 
 
+def test_a_csv_saved_by_a_spreadsheet_reads_the_same(copy: AudioDiffCaps) -> None:
+    plain = list(AudioDiffCapsSource(copy.train, copy.audio).texts())
+    text = Path(copy.train).read_text(encoding="utf-8")
+    Path(copy.train).write_text(text, encoding="utf-8-sig")
+    assert list(AudioDiffCapsSource(copy.train, copy.audio).texts()) == plain
+    Path(copy.train).write_text(text.replace("狗", "dog"), encoding="latin-1")
+    with pytest.raises(ValueError, match="train.csv, line 3: .* save the file as UTF-8"):
+        AudioDiffCapsSource(copy.train, copy.audio)
+
+
 def test_a_missing_csv_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="x.csv: no such CSV file"):
         AudioDiffCapsSource(tmp_path / "x.csv", tmp_path)

@@ -148,6 +148,14 @@ def test_esc10_and_its_folds_are_clean(data_directory: Path, tmp_path: Path) -> 
     assert list(report.counts.values()) == [8, 8]
 
 
+def test_a_table_saved_by_a_spreadsheet_is_read(splits: tuple[Path, Path]) -> None:
+    (splits[0] / "clips.csv").write_text("file\n0.wav\n", encoding="utf-8-sig")
+    assert verify(paths(splits[0])).counts == {str(splits[0]): 1}
+    (splits[0] / "clips.csv").write_text("file\né.wav\n", encoding="latin-1")
+    with pytest.raises(ValueError, match="clips.csv, line 2: .* save the file as UTF-8"):
+        verify(paths(splits[0]))
+
+
 def test_paths_that_are_no_split_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="neither a CSV table nor a folder"):
         verify([str(tmp_path / "nowhere")])

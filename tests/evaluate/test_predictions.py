@@ -43,6 +43,14 @@ def test_an_id_and_a_text_are_a_line(tmp_path):
     assert read_predictions(tmp_path / "p.jsonl") == [Prediction("1", "add a bark")]
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path):
+    (tmp_path / "p.jsonl").write_text('{"id": "1", "text": "é"}\r\n', encoding="utf-8-sig")
+    assert read_predictions(tmp_path / "p.jsonl") == [Prediction("1", "é")]
+    (tmp_path / "p.jsonl").write_text('{"id": "1", "text": "é"}\n', encoding="latin-1")
+    with pytest.raises(ValueError, match="p.jsonl, line 1: .* save the file as UTF-8"):
+        read_predictions(tmp_path / "p.jsonl")
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [

@@ -16,6 +16,7 @@ from etils import epath
 from adiff_jax.audio.io import read_audio
 from adiff_jax.data.builders.tables import TableReport, build_tables
 from adiff_jax.data.schema import Clip, Example, Truth
+from adiff_jax.text_files import read_text
 
 _CAPTIONS = tuple(f"caption_{number}" for number in range(1, 6))
 _COLUMNS = ("key", "s1_fn", "s2_fn", *_CAPTIONS)
@@ -103,7 +104,7 @@ class _Row:
 def _read_rows(table: epath.Path) -> list[_Row]:
     if not table.exists():
         raise FileNotFoundError(f"{table}: no such CSV file; check the path")
-    reader = csv.DictReader(io.StringIO(table.read_text(encoding="utf-8-sig"), newline=""))
+    reader = csv.DictReader(io.StringIO(read_text(table), newline=""))
     missing = [column for column in _COLUMNS if column not in (reader.fieldnames or ())]
     if missing:
         raise ValueError(f"{table} lacks the columns {', '.join(missing)}")

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from etils import epath
 
 from adiff_jax.data.synth.recipe import Recipe, Weights
+from adiff_jax.text_files import read_text
 
 _PAIRS_TUPLES = ("reference_db", "event_counts", "event_seconds", "snr_db", "shift_noise_db")
 
@@ -78,7 +79,7 @@ def read_fixed_set(path: str) -> FixedSet:
             "from the directory that the command runs in"
         )
     try:
-        fields: dict[str, Any] = json.loads(file.read_text())
+        fields: dict[str, Any] = json.loads(read_text(file))
         recipe = fields.pop("recipe", {})
         weights = Weights(**recipe.pop("weights", {}))
         for name in _PAIRS_TUPLES:

@@ -10,10 +10,13 @@ releases call differently take one name, so that the same clips are the same lib
 """
 
 import csv
+import io
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+
+from adiff_jax.text_files import read_text
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff")
 
@@ -78,15 +81,14 @@ def label_of(category: str) -> str:
 
 
 def _from_csv(table: Path, audio: Path, column: str, esc10_only: bool) -> dict[Recording, str]:
-    with table.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        rows = list(reader)
-        columns = reader.fieldnames or []
+    reader = csv.DictReader(io.StringIO(read_text(table), newline=""))
+    rows = [(reader.line_num, row) for row in reader]
+    columns = reader.fieldnames or []
     for needed in (column, "category"):
         if needed not in columns:
             raise ValueError(f"{table} has no column {needed!r}; it has {', '.join(columns)}")
     found: dict[Recording, str] = {}
-    for line, row in enumerate(rows, start=2):
+    for line, row in rows:
         if esc10_only and row.get("esc10", "True") != "True":
             continue
         path = audio / row[column]

@@ -137,6 +137,21 @@ def test_opening_reads_no_audio(layouts: dict[str, Path]) -> None:
         library.wave(library.recordings("cat")[0])
 
 
+@pytest.mark.parametrize("table", ["table/clips.csv", "official/meta/esc50.csv"])
+def test_a_table_saved_by_a_spreadsheet_reads_the_same(
+    layouts: dict[str, Path], table: str
+) -> None:
+    path = layouts["table"].parent / table
+    folder = Folder(str(layouts[table.split("/")[0]]), (), BACKGROUNDS)
+    plain = listed(open_library(folder, RATE))
+    text = path.read_text()
+    path.write_text(text, encoding="utf-8-sig", newline="\r\n")
+    assert listed(open_library(folder, RATE)) == plain
+    path.write_text(text + "é.wav,cat,1\n", encoding="latin-1")
+    with pytest.raises(ValueError, match=rf"{path.name}, line 8: .* save the file as UTF-8"):
+        open_library(folder, RATE)
+
+
 def damage(kind: str, layouts: dict[str, Path]) -> Folder:
     table = layouts["table"]
     match kind:
