@@ -57,7 +57,8 @@ def find(path: str) -> Path:
 def discover(root: Path, esc10_only: bool) -> dict[Recording, str]:
     """Every labelled clip under `root` and its path; no audio is read.
 
-    Raises ValueError for a folder without clips and for a CSV row whose file is missing.
+    Raises ValueError for a folder without clips, and for a CSV row that lacks a cell or whose file
+    is missing.
     """
     if (root / "clips.csv").is_file():
         found = _from_csv(root / "clips.csv", root, "file", esc10_only)
@@ -89,6 +90,7 @@ def _from_csv(table: Path, audio: Path, column: str, esc10_only: bool) -> dict[R
             raise ValueError(f"{table} has no column {needed!r}; it has {', '.join(columns)}")
     found: dict[Recording, str] = {}
     for line, row in rows:
+        _check_cells(table, line, row, (column, "category"))
         if esc10_only and row.get("esc10", "True") != "True":
             continue
         path = audio / row[column]
@@ -102,6 +104,16 @@ def _from_csv(table: Path, audio: Path, column: str, esc10_only: bool) -> dict[R
         recording = _recording(row["category"], path.stem, fold, row.get("original") or "")
         _enter(found, recording, path)
     return found
+
+
+def _check_cells(table: Path, line: int, row: dict[str, str], needed: tuple[str, ...]) -> None:
+    """Raises ValueError for a row shorter than its header, and for a cell that must hold text."""
+    for column, cell in row.items():
+        if cell is None or (column in needed and not cell.strip()):
+            raise ValueError(
+                f"{table}, line {line}: the column {column!r} is "
+                f"{'missing' if cell is None else 'empty'}; fill it in or take the row out"
+            )
 
 
 def _from_class_folders(root: Path) -> dict[Recording, str]:

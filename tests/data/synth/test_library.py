@@ -164,6 +164,15 @@ def damage(kind: str, layouts: dict[str, Path]) -> Folder:
         case "bad fold":
             with (table / "clips.csv").open("a") as file:
                 file.write("cat/2-500-A.wav,cat,two\n")
+        case "short row":
+            with (table / "clips.csv").open("a") as file:
+                file.write("cat/2-500-A.wav\n")
+        case "no fold":
+            with (table / "clips.csv").open("a") as file:
+                file.write("cat/2-500-A.wav,cat\n")
+        case "empty cell":
+            with (table / "clips.csv").open("a") as file:
+                file.write(",cat,2\n")
         case "unknown fold":
             return Folder(str(table), (1, 7), BACKGROUNDS)
         case "unknown background":
@@ -186,6 +195,9 @@ def damage(kind: str, layouts: dict[str, Path]) -> Folder:
         ("no column", r"clips.csv has no column 'file'; it has path, category"),
         ("no rows", "no clips under"),
         ("bad fold", r"clips.csv, line 8: fold 'two' is not a number"),
+        ("short row", r"clips.csv, line 8: the column 'category' is missing; fill it in"),
+        ("no fold", r"clips.csv, line 8: the column 'fold' is missing"),
+        ("empty cell", r"clips.csv, line 8: the column 'file' is empty"),
         ("unknown fold", "has no fold 7; it has 1, 2"),
         ("unknown background", "no clips of the background 'wind'; .* cat, dog_bark, rain"),
         ("no folder", "no folder of recordings at .*nowhere"),
