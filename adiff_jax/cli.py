@@ -191,4 +191,6 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     recipes.add_argument("--subset", choices=["esc10", "all"], default="esc10", help="of classes")
     recipes.add_argument("--out", required=True)
     verify = actions.add_parser("verify", help="report missing, broken and duplicated clips")
-    verify.add_argument("paths", nargs="+", help="pair CSVs or folders, one a split; or tables")
+    verify.add_argument(
+        "paths", nargs="+", help="CSVs or folders, a split each or each of its folds; tables"
+    )

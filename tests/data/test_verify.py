@@ -70,9 +70,70 @@ def test_the_same_audio_in_two_splits_is_found_under_other_names_and_formats(
     samples, rate = sf.read(splits[0] / "1.wav", dtype="int16")
     sf.write(splits[1] / "other.flac", samples, rate)
     report = verify(paths(*splits))
+    (again,) = report.repeated
+    assert str(splits[0] / "1.wav") in again and str(splits[0] / "again.wav") in again
+    assert "same audio twice in one split (no fault): 1" in str(report)
     assert len(report.duplicated) == 1
     assert str(splits[0] / "1.wav") in report.duplicated[0]
     assert str(splits[1] / "other.flac") in report.duplicated[0]
+
+
+@pytest.fixture(params=["column", "names", "official", "folder of names"])
+def folds(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, list[Path]]:
+    """A folder of two folds, and its four clips: 1-A, 1-B of one recording, 2-A, 2-B of another."""
+    root = tmp_path / "esc"
+    official, named = request.param == "official", request.param != "column"
+    audio = root / "audio" if official else root / "dog"
+    stems = ("1-100-A", "1-100-B", "2-200-A", "2-200-B") if named else ("a", "b", "c", "d")
+    clips = [noise(audio / f"{stem}.wav", seed) for seed, stem in enumerate(stems)]
+    rows = [f"{clip.name},{number // 2 + 1}" for number, clip in enumerate(clips)]
+    match request.param:
+        case "column":
+            rows = [f"dog/{row},recording {row[-1]}" for row in rows]
+            (root / "clips.csv").write_text("\n".join(["file,fold,original", *rows]))
+        case "names":
+            rows = [f"dog/{clip.name}" for clip in clips]
+            (root / "clips.csv").write_text("\n".join(["file", *rows]))
+        case "official":
+            (root / "meta").mkdir()
+            (root / "meta" / "esc50.csv").write_text("\n".join(["filename,fold", *rows]))
+    return root, clips
+
+
+def test_folds_are_splits_and_what_two_of_them_share_is_found(
+    folds: tuple[Path, list[Path]],
+) -> None:
+    root, clips = folds
+    report = verify(paths(root))
+    assert report.counts == {f"{root}, fold 1": 2, f"{root}, fold 2": 2}
+    assert report.clean, str(report)
+    shutil.copy(clips[0], clips[3])
+    report = verify(paths(root))
+    assert not report.clean and not report.repeated
+    (line,) = report.duplicated
+    assert str(clips[0]) in line and str(clips[3]) in line
+
+
+def test_one_file_in_two_folds_is_found(tmp_path: Path) -> None:
+    noise(tmp_path / "a.wav", 0)
+    (tmp_path / "clips.csv").write_text("file,fold\na.wav,1\na.wav,1\na.wav,2\n")
+    report = verify(paths(tmp_path))
+    assert len(report.duplicated) == 1 and list(report.counts.values()) == [1, 1]
+
+
+def test_takes_of_one_original_in_two_folds_are_found(tmp_path: Path) -> None:
+    rows = [f"{noise(tmp_path / f'{n}.wav', n).name},{n % 2},bird {n // 3}" for n in range(4)]
+    (tmp_path / "clips.csv").write_text("\n".join(["file,fold,original", *rows]))
+    report = verify(paths(tmp_path))
+    assert report.shared == [f"bird 0: in {tmp_path}, fold 0 and {tmp_path}, fold 1"]
+    assert not report.clean and not report.duplicated
+
+
+def test_takes_of_one_esc_recording_in_two_folders_are_found(splits: tuple[Path, Path]) -> None:
+    (splits[0] / "0.wav").rename(splits[0] / "1-100-A.wav")
+    (splits[1] / "0.wav").rename(splits[1] / "1-100-B.wav")
+    report = verify(paths(*splits))
+    assert report.shared == [f"1-100: in {splits[0]}, fold 1 and {splits[1]}, fold 1"]
 
 
 def test_tables_are_verified_split_by_split_and_against_files(

@@ -81,6 +81,18 @@ def label_of(category: str) -> str:
     return _ALIASES.get(label, label)
 
 
+def fold_and_original(stem: str, fold: str = "", original: str = "") -> tuple[str, str]:
+    """The fold of a clip and its original recording; "" for what is not known.
+
+    As a table says, else as the name `stem` of its file does where that is
+    FOLD-SOURCE-TAKE(-TARGET), as in ESC-50.
+    """
+    esc = _ESC_NAME.fullmatch(stem)
+    if esc:
+        return fold or esc["fold"], original or f"{esc['fold']}-{esc['source']}"
+    return fold, original
+
+
 def _from_csv(table: Path, audio: Path, column: str, esc10_only: bool) -> dict[Recording, str]:
     reader = csv.DictReader(io.StringIO(read_text(table), newline=""))
     rows = [(reader.line_num, row) for row in reader]
@@ -135,9 +147,8 @@ def _enter(found: dict[Recording, str], recording: Recording, path: Path) -> Non
 
 def _recording(category: str, stem: str, fold: str, original: str) -> Recording:
     label = label_of(category)
+    fold, original = fold_and_original(stem, fold, original)
     esc = _ESC_NAME.fullmatch(stem)
-    if esc:  # FOLD-SOURCE-TAKE(-TARGET): the target is part of the official names only
+    if esc:  # the target is part of the official names only
         stem = f"{esc['fold']}-{esc['source']}-{esc['take']}"
-        original = original or f"{esc['fold']}-{esc['source']}"
-        fold = fold or esc["fold"]
     return Recording(label, f"{label}/{stem}", original or f"{label}/{stem}", int(fold or 0))
