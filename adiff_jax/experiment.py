@@ -117,6 +117,11 @@ class Experiment:
                 f"model.encoder.frontend.rate ({self.model.encoder.frontend.rate} Hz) and "
                 f"data.encode.rate ({self.data.encode.rate} Hz) differ: set both to one rate"
             )
+        sources = {"data.train": self.data.train, "data.validation": self.data.validation}
+        sources |= {f"data.test, {split.name}": split.source for split in self.data.test}
+        for name, source in sources.items():
+            if (size := getattr(source, "size", 1)) < 1:
+                raise ConfigError(f"{name}.size is {size}: give at least 1 example")
 
     def objective(self, constrain: Constrain = unconstrained) -> Captioning | Tagging:
         """The model with its losses; `constrain` places activations on a mesh."""

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from adiff_jax.data.schema import Source
 
-MOST_FILES = 20_000
-"""Pairs that are written as files without being asked how many; of ten seconds, over 5 GB."""
+MOST_PAIRS = 20_000
+"""Pairs that are written, as files or tables, without being asked how many; of ten seconds, over
+5 GB."""
 
 
 def demo(options: argparse.Namespace, rest: list[str]) -> None:
@@ -203,11 +204,13 @@ def _source(options: argparse.Namespace, split: str) -> "Source":
     experiment = load_experiment(options.config)
     config = experiment.data.train if split == "train" else experiment.split(split)
     if options.size is not None:
+        if options.size < 1:
+            raise ValueError(f"--size is {options.size}: say at least 1")
         if not hasattr(config, "size"):
             raise ValueError(f"--size: {type(config).__name__} has a size of its own")
         config = dataclasses.replace(config, size=options.size)
-    elif options.action == "synth" and (pairs := getattr(config, "size", 0)) > MOST_FILES:
-        raise ValueError(f"{pairs:,} pairs are many files: say how many with --size")
+    elif (pairs := getattr(config, "size", 0)) > MOST_PAIRS:
+        raise ValueError(f"{pairs:,} pairs of {split} are many to write: say how many with --size")
     return open_data(config)
 
 

@@ -136,6 +136,14 @@ def test_fields_on_the_command_line_override_the_config(
     assert workdir == str(tmp_path / "there")
 
 
+def test_a_size_of_none_on_the_command_line_is_named(
+    config: Path, trainings: list[tuple[Experiment, str]], capsys: pytest.CaptureFixture[str]
+):
+    said = fails(capsys, "train", config, "--data.train.size", "0")
+    assert "data.train.size is 0: give at least 1 example" in said
+    assert not trainings
+
+
 def test_a_run_lies_under_its_name_unless_told_otherwise(
     config: Path, trainings: list[tuple[Experiment, str]]
 ):
@@ -451,13 +459,25 @@ def test_pairs_are_written_as_files_that_verify(
     assert caught.value.code == 0
 
 
+@pytest.mark.parametrize("action", ["synth", "build"])
 def test_a_source_of_very_many_pairs_is_not_written_without_a_size(
-    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], action: str
 ):
     config.write_text(CONFIG.replace('adc("unused")', 'large(adc("unused"))') + LARGE)
-    said = fails(capsys, "data", "synth", config, "--out", tmp_path / "pairs")
-    assert said == "adiff data: 1,000,000 pairs are many files: say how many with --size"
-    cli.main(["data", "synth", str(config), "--size", "1", "--out", str(tmp_path / "pairs")])
+    said = fails(capsys, "data", action, config, "--out", tmp_path / "pairs")
+    many = "1,000,000 pairs of train are many to write"
+    assert said == f"adiff data: {many}: say how many with --size"
+    cli.main(["data", action, str(config), "--size", "1", "--out", str(tmp_path / "pairs")])
+
+
+@pytest.mark.parametrize("size", ["0", "-2"])
+@pytest.mark.parametrize("action", ["synth", "build"])
+def test_fewer_than_one_pair_cannot_be_written(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], action: str, size: str
+):
+    said = fails(capsys, "data", action, config, "--size", size, "--out", tmp_path / "pairs")
+    assert said == f"adiff data: --size is {size}: say at least 1"
+    assert not (tmp_path / "pairs").exists()
 
 
 def test_verify_exits_with_1_when_a_clip_is_broken(config: Path, tmp_path: Path):

@@ -152,6 +152,14 @@ def test_an_encoder_at_another_rate_than_the_audio_is_refused():
         Experiment(data=Data(encode=EncodeConfig(rate=32_000)))
 
 
+def test_a_source_of_no_examples_is_named_by_its_field():
+    none = SynthPairs(size=0)
+    with pytest.raises(ConfigError, match="data.validation.size is 0: give at least 1"):
+        Experiment(data=Data(validation=none))
+    with pytest.raises(ConfigError, match="data.test, near.size is 0: give at least 1"):
+        Experiment(data=Data(test=(Split("near", none),)))
+
+
 def test_a_split_that_is_not_there_is_answered_with_those_that_are():
     experiment = Experiment(data=Data(test=(Split("far", SynthPairs(seed=9)),)))
     assert experiment.split("far") == SynthPairs(seed=9)
