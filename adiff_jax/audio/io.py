@@ -14,7 +14,13 @@ import soxr
 from etils import epath
 
 SHORTEST_SECONDS = 0.01
-SILENCE = 1e-6  # peak amplitude; 16-bit audio has its last bit at 3e-5
+# Peak amplitude up to which nothing is heard: one step of 16-bit audio, 90 dB below full scale.
+# What rounding leaves of channels that cancel is no more, and a 16-bit file could not hold less.
+SILENCE = 2.0**-15
+
+# Output samples at either end in which a tone that is cut off rings through the resampler, though
+# the tone itself is above its band: measured with soxr, 5e-4 after 16 samples, 2e-6 after 80.
+_RINGING = 80
 
 _STREAMED = (0, 0xFFFFFFFF)  # sizes that a recorder writes when it does not know the length yet
 
@@ -55,8 +61,10 @@ def decode_audio(data: bytes, name: str, rate: int) -> np.ndarray:
             promised, native, kind = file.frames, file.samplerate, file.format
             frames = file.read(dtype="float32", always_2d=True)
     except (sf.LibsndfileError, RuntimeError) as error:
+        # Its str() begins with the object that the bytes were read from.
+        reason = error.error_string if isinstance(error, sf.LibsndfileError) else error
         raise AudioError(
-            f"{name} cannot be read as audio ({error}); it is damaged or not an audio file: "
+            f"{name} cannot be read as audio ({reason}); it is damaged or not an audio file: "
             "convert it to WAV or FLAC again"
         ) from error
     if _truncated(data, kind, promised, len(frames)):
@@ -73,6 +81,11 @@ def decode_audio(data: bytes, name: str, rate: int) -> np.ndarray:
     check_wave(wave, name)
     if native != rate:
         wave = soxr.resample(wave, native, rate)
+        edge = min(_RINGING, len(wave) // 4) if native > rate else 0
+        if np.abs(wave[edge : len(wave) - edge]).max() <= SILENCE:
+            raise SilentClipError(
+                f"{name} is silent at {rate} Hz: all it holds is above {rate // 2} Hz; leave it out"
+            )
     return np.ascontiguousarray(wave, dtype=np.float32)
 
 
@@ -88,9 +101,10 @@ def check_wave(wave: np.ndarray, name: str) -> None:
             f"{name} holds {broken} samples of {len(wave)} that are NaN or infinite; "
             "export it again"
         )
-    if np.abs(wave).max() < SILENCE:
+    if np.abs(wave).max() <= SILENCE:
         raise SilentClipError(
-            f"{name} is silent throughout; record or export it again, or leave it out"
+            f"{name} is silent throughout (channels mixed, its peak is at most one 16-bit step); "
+            "record or export it again, or leave it out"
         )
 
 

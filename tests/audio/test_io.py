@@ -10,6 +10,7 @@ import soundfile as sf
 
 from adiff_jax.audio.io import (
     AudioError,
+    SilentClipError,
     check_wave,
     decode_audio,
     encode_flac,
@@ -161,6 +162,38 @@ def test_unusable_files_are_refused_by_name(tmp_path: Path, kind: str, complaint
     with pytest.raises(AudioError, match=complaint) as error:
         read_audio(str(path), RATE)
     assert str(path) in str(error.value)
+
+
+def test_the_reason_names_no_object_of_ours(tmp_path: Path) -> None:
+    with pytest.raises(AudioError, match=r"cannot be read as audio \([^<]+\); it is") as error:
+        read_audio(broken_file("text", tmp_path), RATE)
+    assert "0x" not in str(error.value)
+
+
+@pytest.mark.parametrize("seconds", [0.05, 1.0])
+@pytest.mark.parametrize(("rate", "hertz"), [(192_000, 40_000.0), (44_100, 20_000.0)])
+def test_a_clip_of_which_resampling_leaves_nothing_is_silent(
+    tmp_path: Path, rate: int, hertz: float, seconds: float
+) -> None:
+    path = written(tmp_path / "a.wav", tone(rate, seconds, hertz), rate, subtype="PCM_24")
+    assert len(read_audio(path, rate)) == int(rate * seconds)
+    with pytest.raises(SilentClipError, match="a.wav is silent at 16000 Hz: .* above 8000 Hz"):
+        read_audio(path, RATE)
+
+
+def test_channels_that_cancel_but_for_rounding_are_silent(tmp_path: Path) -> None:
+    steps = np.round(tone() * 32768).astype(np.int16)
+    off_by_one = -steps + np.random.default_rng(0).integers(0, 2, len(steps), np.int16)
+    path = tmp_path / "a.wav"
+    sf.write(path, np.stack([steps, off_by_one], axis=1), RATE, subtype="PCM_16")
+    with pytest.raises(SilentClipError, match="a.wav is silent throughout"):
+        read_audio(path, RATE)
+
+
+@pytest.mark.parametrize("rate", [RATE, 44_100])
+def test_a_clip_of_a_few_steps_is_heard(tmp_path: Path, rate: int) -> None:
+    quiet = tone(rate) * np.float32(8 * 2**-15)
+    assert np.abs(read_audio(written(tmp_path / "a.wav", quiet, rate), RATE)).max() > 2**-15
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3"])
