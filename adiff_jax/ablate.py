@@ -26,7 +26,7 @@ from adiff_jax.experiment import (
     DataConfig,
     Experiment,
     Split,
-    load_attribute,
+    call_config,
     to_json,
 )
 from adiff_jax.models.adc import Adc
@@ -64,7 +64,7 @@ class Grid:
 
 def load_grid(path: str) -> Grid:
     """The `get_grid()` of a file. Raises ConfigError that names what is wrong with it."""
-    grid = load_attribute(path, "get_grid")()
+    grid = call_config(path, "get_grid")
     if not isinstance(grid, Grid) or not grid.cells:
         raise ConfigError(f"get_grid() of {path} must return a Grid with at least one cell")
     return grid

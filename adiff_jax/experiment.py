@@ -13,6 +13,7 @@ import hashlib
 import importlib
 import json
 import sys
+import traceback
 import types
 import typing
 from collections.abc import Callable
@@ -46,6 +47,9 @@ from adiff_jax.train.loop import TrainConfig
 class ConfigError(ValueError):
     """A config file or stored experiment that cannot be used; says which field or file."""
 
+
+_PACKAGES = "_config_"
+"""How the packages are called that config files are loaded into."""
 
 DataConfig = SourceConfig | CachedPairs
 """Whatever can be trained on or scored."""
@@ -145,19 +149,43 @@ class Experiment:
 
 def load_experiment(path: str | Path) -> Experiment:
     """The `get_config()` of a config file. Raises ConfigError that names what is wrong with it."""
-    experiment = load_attribute(path, "get_config")()
+    experiment = call_config(path, "get_config")
     if not isinstance(experiment, Experiment):
         raise ConfigError(f"get_config() of {path} returned {type(experiment).__name__}")
     return experiment
 
 
-def load_attribute(path: str | Path, name: str) -> Callable[[], Any]:
+def call_config(path: str | Path, name: str) -> Any:
+    """What the function `name` of a Python file returns.
+
+    Raises ConfigError when there is none, and for whatever goes wrong in the file, with the line.
+    """
+    try:
+        return _load_attribute(path, name)()
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"{_place(error, path)}: {type(error).__name__}: {error}") from error
+
+
+def _place(error: Exception, path: str | Path) -> str:
+    """File and line of the innermost statement of a config, or of one it builds on, that failed."""
+    if isinstance(error, SyntaxError):
+        return f"{error.filename}, line {error.lineno}"
+    place = str(path)
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        if frame.f_globals.get("__name__", "").startswith(_PACKAGES):
+            place = f"{frame.f_code.co_filename}, line {line}"
+    return place
+
+
+def _load_attribute(path: str | Path, name: str) -> Callable[[], Any]:
     """The function `name` of a Python file. Raises ConfigError when there is none."""
     path = Path(path).expanduser().resolve()
     if path.suffix != ".py" or not path.is_file():
         raise ConfigError(f"config file {path} does not exist, or is not Python (.py)")
     # Two packages made of the file's directory and its parent, so that `.` and `..` mean them.
-    outer = f"_config_{hashlib.sha256(str(path.parent.parent).encode()).hexdigest()[:12]}"
+    outer = f"{_PACKAGES}{hashlib.sha256(str(path.parent.parent).encode()).hexdigest()[:12]}"
     inner = f"{outer}.{path.parent.name}"
     for package, directory in ((outer, path.parent.parent), (inner, path.parent)):
         sys.modules[package] = types.ModuleType(package)

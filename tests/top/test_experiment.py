@@ -205,6 +205,32 @@ def test_a_folder_with_a_dot_in_its_name_serves(tmp_path: Path):
     assert load_experiment(path).name == "dotted"
 
 
+FAILS = "from adiff_jax.experiment import *\n\ndef get_config():\n    return {}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message", "cause"),
+    [
+        ("x = 1\ndef get_config(:\n", 2, "SyntaxError: ", SyntaxError),
+        ("x = 1\n\nx.y\n", 3, "AttributeError: 'int' object has no", AttributeError),
+        (FAILS.format("Data(trian=1)"), 4, "TypeError: .*'trian'", TypeError),
+        (FAILS.format("{}['a']"), 4, "KeyError: 'a'", KeyError),
+        (FAILS.format("Experiment().split('x').path"), None, "'x' is not one of", None),
+    ],
+)
+def test_what_goes_wrong_in_a_config_is_told_by_file_and_line(
+    tmp_path: Path, text: str, line: int | None, message: str, cause: type[Exception] | None
+):
+    """Also where it goes wrong in a file that the config builds on."""
+    (tmp_path / "base.py").write_text(text)
+    (tmp_path / "on_it.py").write_text("from .base import get_config\n")
+    where = f"{tmp_path}/base.py, line {line}: " if line else ""
+    for name in ("base.py", "on_it.py"):
+        with pytest.raises(ConfigError, match=f"^{where}.*{message}") as caught:
+            load_experiment(tmp_path / name)
+        assert cause is None or isinstance(caught.value.__cause__, cause)
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
