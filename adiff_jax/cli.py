@@ -187,7 +187,15 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
         epilog="Then: adiff evaluate RUN --recipe DIR/fold5_single.json --folder FOLDER",
     )
     recipes.add_argument("--folder", required=True, help="ESC-50, ESC-10, or the like")
-    recipes.add_argument("--folds", type=int, nargs="+", required=True, help="such as 5, or 1 2")
+    recipes.add_argument(
+        "--folds", type=int, nargs="+", help="such as 5, or 1 2; not needed where there is one"
+    )
+    recipes.add_argument(
+        "--backgrounds",
+        nargs="+",
+        metavar="NAME",
+        help="classes heard throughout (default rain sea_waves)",
+    )
     recipes.add_argument("--subset", choices=["esc10", "all"], default="esc10", help="of classes")
     recipes.add_argument("--out", required=True)
     verify = actions.add_parser("verify", help="report missing, broken and duplicated clips")

@@ -173,9 +173,13 @@ def data(options: argparse.Namespace, rest: list[str]) -> None:
         case "recipes":
             from adiff_jax.data.sources import write_recipe_files
             from adiff_jax.data.synth.fixed_sets import ESC10_SETS
+            from adiff_jax.data.synth.layouts import label_of
 
-            folds = tuple(sorted(set(options.folds)))
-            sets = [dataclasses.replace(s, folds=folds, subset=options.subset) for s in ESC10_SETS]
+            folds = tuple(sorted(set(options.folds or _only_fold(options))))
+            changed = {"folds": folds, "subset": options.subset}
+            if options.backgrounds:
+                changed["backgrounds"] = tuple(map(label_of, options.backgrounds))
+            sets = [dataclasses.replace(fixed, **changed) for fixed in ESC10_SETS]
             prefix = f"fold{'-'.join(map(str, folds))}_"
             for path in write_recipe_files(options.out, sets, options.folder, prefix):
                 print(path)
@@ -194,6 +198,19 @@ def data(options: argparse.Namespace, rest: list[str]) -> None:
             sources = {split: _source(options, split) for split in splits}
             print(build_tables(sources, options.out))
             print(f"wrote tables to {options.out}")
+
+
+def _only_fold(options: argparse.Namespace) -> tuple[int, ...]:
+    """The fold of a folder that has one; class folders without ESC's names do."""
+    from adiff_jax.data.synth.layouts import folds_of
+
+    folds = folds_of(options.folder, options.subset == "esc10")
+    if len(folds) > 1:
+        raise ValueError(
+            f"{options.folder} has the folds {', '.join(map(str, folds))}: say with --folds which "
+            "to draw from"
+        )
+    return folds
 
 
 def _source(options: argparse.Namespace, split: str) -> "Source":

@@ -596,6 +596,36 @@ def test_all_classes_and_several_folds_can_be_asked_for(
     assert said == f"adiff data: {esc} has no fold 3; it has 4, 5"
 
 
+def test_a_folder_of_folds_wants_to_know_which(
+    esc: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    said = fails(capsys, "data", "recipes", "--folder", esc, "--out", tmp_path / "recipes")
+    wanted = f"{esc} has the folds 4, 5: say with --folds which to draw from"
+    assert said == f"adiff data: {wanted}"
+
+
+def test_class_folders_have_one_fold_and_backgrounds_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    events = ("bell", "door", "drum", "horn", "whistle")
+    for place, label in enumerate(("Street noise", "Hall", *events)):
+        (tmp_path / "mine" / label).mkdir(parents=True)
+        for number in range(2):
+            wave = np.random.default_rng(10 * place + number).uniform(-0.5, 0.5, 16_000)
+            path = tmp_path / "mine" / label / f"{number}.wav"
+            write_audio(path, wave.astype(np.float32), 16_000)
+    small = tuple(replace(fixed, size=8) for fixed in ESC10_SETS)
+    monkeypatch.setattr("adiff_jax.data.synth.fixed_sets.ESC10_SETS", small)
+    out = tmp_path / "recipes"
+    options = ["data", "recipes", "--folder", str(tmp_path / "mine"), "--out", str(out)]
+    said = fails(capsys, *options)
+    assert "no clips of the background 'rain'; choose backgrounds among bell, door, drum" in said
+    cli.main([*options, "--backgrounds", "Street noise", "hall"])
+    source = open_source(RecipeFile(str(out / "fold0_single.json"), str(tmp_path / "mine")))
+    assert source.library.backgrounds == ("hall", "street_noise")
+    assert source.library.events == events
+
+
 def test_a_trained_run_is_scored_on_the_recipe_of_other_folds(
     recipes: Path,
     esc: Path,
