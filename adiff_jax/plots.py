@@ -42,8 +42,10 @@ def plot_pair(
     Waves are float32 at `rate` Hz. `attention[i, j]` is the weight of frame j for frame i over the
     frames of clip 1 followed by those of clip 2, `frame_seconds` apart; None leaves it out. Below
     each clip stand the weights that its frames receive from the other clip: their mean over time,
-    then frame by frame. Raises ValueError when the attention cannot be split into two clips.
+    then frame by frame. Raises ValueError when the attention cannot be split into two clips, or the
+    file would not be called .png.
     """
+    check_png(path_png)
     waves = (wave_1, wave_2)
     seconds = [len(wave) / rate for wave in waves]
     rows = 1 if attention is None else 3
@@ -88,6 +90,13 @@ def plot_pair(
     for axis, length in zip(axes, seconds, strict=True):
         axis.set_xlim(0, length)
     _save(figure, path_png)
+
+
+def check_png(path: epath.PathLike) -> None:
+    """Raise ValueError unless a picture of that name would be what its suffix says."""
+    if epath.Path(path).suffix.lower() != ".png":
+        suffix = epath.Path(path).suffix or "no suffix"
+        raise ValueError(f"{path} ends in {suffix}, but pictures are PNG files: name it .png")
 
 
 def plot_curves(path_png: epath.PathLike, metrics_jsonl: epath.PathLike) -> None:

@@ -109,9 +109,11 @@ def evaluate(options: argparse.Namespace, rest: list[str]) -> None:
 def explain(options: argparse.Namespace, rest: list[str]) -> None:
     """Say how two files differ; a picture of them if wanted."""
     from adiff_jax.api import load
-    from adiff_jax.plots import plot_pair
+    from adiff_jax.plots import check_png, plot_pair
     from adiff_jax.train.compilation import enable_compile_cache
 
+    if options.plot:
+        check_png(options.plot)  # now, rather than after the model has answered
     enable_compile_cache()
     explainer = load(options.run_directory)
     said = explainer(options.first, options.second, decode=options.decode, n_best=options.n_best)

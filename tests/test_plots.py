@@ -71,6 +71,13 @@ def test_a_clip_of_one_sample_can_be_drawn(tmp_path):
     assert (tmp_path / "pair.png").read_bytes().startswith(PNG)
 
 
+@pytest.mark.parametrize(("name", "suffix"), [("b.jpg", "[.]jpg"), ("b", "no suffix")])
+def test_a_picture_of_another_suffix_is_refused(tmp_path, name, suffix):
+    with pytest.raises(ValueError, match=f"{name} ends in {suffix}, .* name it .png"):
+        plots.plot_pair(tmp_path / name, tone(1, 440), tone(1, 440), RATE, None, "x", 0.1)
+    assert not (tmp_path / name).exists()
+
+
 @pytest.mark.parametrize("shape", [(20, 19), (19, 19), (20,)])
 def test_attention_that_is_not_of_two_clips_is_refused(tmp_path, shape):
     with pytest.raises(ValueError, match="square over the frames of both"):

@@ -101,8 +101,10 @@ class RunDirectory:
 
         `may_change` names fields ("mesh", "data.workers") in which a resumed run may differ from
         the stored configuration, because they change no result.
-        Raises RunDirectoryError with every other field that differs.
+        Raises RunDirectoryError with every other field that differs, or when it is a file.
         """
+        if self.path.exists() and not self.path.is_dir():
+            raise RunDirectoryError(f"{self.path} is a file: choose a directory to train in")
         ours = json.loads(experiment_json)
         if self.experiment.exists():
             theirs = json.loads(self.read_experiment())

@@ -45,6 +45,12 @@ def test_another_experiment_is_refused_with_every_field_that_differs(tmp_path: P
     assert json.loads(run.read_experiment()) == json.loads(EXPERIMENT)
 
 
+def test_a_file_is_no_run_directory(tmp_path: Path) -> None:
+    (tmp_path / "notes").touch()
+    with pytest.raises(RunDirectoryError, match="notes is a file: choose a directory"):
+        RunDirectory.at(tmp_path / "notes").claim(EXPERIMENT)
+
+
 def test_fields_that_change_no_result_may_change_and_are_renewed(tmp_path: Path) -> None:
     run = RunDirectory.at(tmp_path)
     run.claim(EXPERIMENT)

@@ -230,6 +230,7 @@ def test_what_computes_keeps_its_compiled_programs(
         (["train", "absent.py"], "adiff train: config file "),
         (["evaluate", "nowhere"], "nowhere is no run directory: it has no experiment.json"),
         (["explain", "nowhere", "a.wav", "b.wav"], "nowhere is no run directory"),
+        (["explain", "nowhere", "a.wav", "b.wav", "--plot", "b.jpg"], "b.jpg ends in .jpg, but"),
         (["ablate", "absent.py"], "absent.py does not exist"),
         (["data", "synth", "absent.py", "--out", "x"], "absent.py does not exist"),
         (["evaluate", "nowhere", "--spilt", "x"], "unknown argument '--spilt'"),
@@ -254,6 +255,8 @@ def test_a_directory_that_cannot_be_written_is_one_sentence(
     said = fails(capsys, "train", config, "--workdir", tmp_path / "file" / "run")
     assert said.splitlines()[-1].startswith("adiff train: [Errno 20] Not a directory: ")
     assert str(tmp_path / "file") in said
+    said = fails(capsys, "train", config, "--workdir", tmp_path / "file")
+    assert said == f"adiff train: {tmp_path / 'file'} is a file: choose a directory to train in"
 
 
 @pytest.mark.parametrize(
