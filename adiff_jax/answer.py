@@ -247,10 +247,10 @@ def embeddings(parts: Parts, variables: Variables, source: Source) -> np.ndarray
             {"id": int(arrays["example_id"][place]), "embedding": found[place].tolist()}
             for place in np.flatnonzero(arrays["valid"])
         ]
-    found = sorted(gather_objects(rows), key=lambda row: row["id"])
-    if [row["id"] for row in found] != list(range(len(source))):
-        raise ValueError(f"{len(found)} pairs were embedded, not each of {len(source)} once")
-    return np.array([row["embedding"] for row in found])
+    every = sorted(gather_objects(rows), key=lambda row: row["id"])
+    if [row["id"] for row in every] != list(range(len(source))):
+        raise ValueError(f"{len(every)} pairs were embedded, not each of {len(source)} once")
+    return np.array([row["embedding"] for row in every])
 
 
 @partial(jax.jit, static_argnames="module")

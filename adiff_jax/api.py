@@ -92,7 +92,7 @@ class Explainer:
             strategy,
             max_tokens=self.experiment.data.encode.max_tokens,
             stop_ids=(self.tokenizer.end_id,),
-            silent_ids=self.tokenizer.silent_ids(self.experiment.model.vocab_size),
+            silent_ids=self.trained.parts.silent_ids,
             key=jax.random.key(seed),
         )
         tokens, mask = np.asarray(generation.tokens)[0], np.asarray(generation.mask)[0]

@@ -74,6 +74,14 @@ class Parts:
     def encode(self) -> Encode:
         return Encode(self.experiment.data.encode, self.tokenizer, self.classes)
 
+    @property
+    def silent_ids(self) -> tuple[int, ...]:
+        """Ids of the model's vocabulary that stand for no text; none without sentences."""
+        model, tokenizer = self.experiment.model, self.tokenizer
+        if tokenizer is None or not isinstance(model, Adc):
+            return ()
+        return tokenizer.silent_ids(model.vocab_size)
+
     def check_evaluation(self) -> None:
         """Raise ConfigError unless the mesh divides an evaluation batch and the strategy exists."""
         try:
@@ -121,7 +129,7 @@ class Parts:
                 strategy,
                 max_tokens=self.experiment.data.encode.max_tokens,
                 stop_ids=(tokenizer.end_id,),
-                silent_ids=tokenizer.silent_ids(self.experiment.model.vocab_size),
+                silent_ids=self.silent_ids,
                 key=key,
             )
             tokens, mask, logprob = (

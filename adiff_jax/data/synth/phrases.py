@@ -82,16 +82,18 @@ def mention(label: str) -> str:
 
 
 def nouns(extra_labels: Iterable[str] = ()) -> dict[str, str]:
-    """Noun phrase to label, for all known labels and `extra_labels`.
+    """Noun phrase to label, for `extra_labels` and all known labels.
 
-    Raises ValueError when two labels share a phrase: sentences could not be read back.
+    Where one of each shares a phrase, as "cough" does with "coughing" of ESC-50, it means the extra
+    one: the other does not occur in those recordings. Raises ValueError when two extra labels
+    share a phrase: sentences could not be read back.
     """
     found: dict[str, str] = {}
-    for label in (*PHRASES, *extra_labels):
+    for label in extra_labels:
         phrase = noun(label)
         if found.setdefault(phrase, label) != label:
             raise ValueError(
                 f"the labels {found[phrase]!r} and {label!r} are both called {phrase!r}; "
                 "rename one of the classes"
             )
-    return found
+    return {noun(label): label for label in PHRASES} | found

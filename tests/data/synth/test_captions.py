@@ -124,7 +124,14 @@ def test_unknown_labels_are_read_when_given() -> None:
 
 def test_two_labels_of_one_name_are_refused() -> None:
     with pytest.raises(ValueError, match="'dog_bark' and 'dog bark'"):
-        nouns(["dog bark"])
+        nouns(["dog_bark", "dog bark"])
+
+
+def test_a_label_of_ones_own_may_be_called_what_a_known_one_is() -> None:
+    of = (edit("add", "cough", ""),)
+    (sentence, *_) = captions(of, np.random.default_rng(0))
+    assert read_edits(sentence, ("cough",)) == set(of)
+    assert read_edits(sentence) == {Edit("add", "coughing")}
 
 
 def test_the_corpus_of_two_edits_holds_their_longest_sentence() -> None:
