@@ -4,7 +4,6 @@ Nothing here computes: models, losses, loops and scores live in their rooms, and
 which of them meet.
 """
 
-import contextlib
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -62,16 +61,17 @@ def train(experiment: Experiment, workdir: epath.PathLike) -> RunDirectory:
     """Train an experiment in its directory, from where it stopped if it did.
 
     Raises RunDirectoryError when the directory holds another experiment, or checkpoints but no
-    vocabulary. A directory becomes an experiment's own when its parts fit together, so that a
-    mistake in it can be mended and the command repeated.
+    vocabulary. A directory becomes an experiment's own when its parts fit together, and stays so
+    from its first checkpoint on, so that a mistake in it can be mended and the command repeated.
+    Until then vocabulary and classes are made anew, as the data may be others.
     """
     run = RunDirectory.at(workdir)
     run.check_owner(to_json(experiment), MAY_CHANGE)
-    resumed = _has_checkpoints(run)
+    resumed = run.has_checkpoint()
     if resumed:
         _check_complete(run, experiment)
     source = open_data(experiment.data.train)
-    stored = load_tokenizer(run.path) if run.tokenizer.exists() else None
+    stored = load_tokenizer(run.path) if resumed and run.tokenizer.exists() else None
     parts = assemble(experiment, source, stored)
     selected_on = open_data(experiment.data.validation)
     if parts.tokenizer is not None:
@@ -116,11 +116,6 @@ def train(experiment: Experiment, workdir: epath.PathLike) -> RunDirectory:
     if jax.process_index() == 0:
         plot_curves(run.curves, run.metrics_log)
     return run
-
-
-def _has_checkpoints(run: RunDirectory) -> bool:
-    with contextlib.closing(Checkpoints(run.checkpoints, read_only=True)) as checkpoints:
-        return checkpoints.latest_step() is not None
 
 
 def _check_complete(run: RunDirectory, experiment: Experiment) -> None:

@@ -15,18 +15,20 @@
 The path may be local or `gs://`. The configuration is opaque here: any JSON object.
 """
 
+import contextlib
 import fcntl
 import importlib.metadata
 import json
 import os
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 from etils import epath
+
+from adiff_jax.checkpoint.checkpoints import Checkpoints
 
 PACKAGES = ("adiff_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
@@ -96,11 +98,17 @@ class RunDirectory:
         """Scores of the latest evaluation, JSON."""
         return self.path / "metrics.json"
 
+    def has_checkpoint(self) -> bool:
+        """Whether training goes on here from a finished checkpoint instead of beginning."""
+        with contextlib.closing(Checkpoints(self.checkpoints, read_only=True)) as checkpoints:
+            return checkpoints.latest_step() is not None
+
     def check_owner(self, experiment_json: str, may_change: tuple[str, ...] = ()) -> None:
         """Check that the directory is this experiment's or free. Writes nothing.
 
-        `may_change` names fields ("mesh", "data.workers") in which a resumed run may differ from
-        the stored configuration, because they change no result.
+        It is free when another experiment began here and left neither checkpoint nor predictions:
+        training would begin anew. `may_change` names fields ("mesh", "data.workers") in which a
+        resumed run may differ from the stored configuration, because they change no result.
         Raises RunDirectoryError with every other field that differs, or when it is a file.
         """
         if self.path.exists() and not self.path.is_dir():
@@ -111,7 +119,7 @@ class RunDirectory:
             differences = [
                 line for field, line in _differences(theirs, ours) if not _below(field, may_change)
             ]
-            if differences:
+            if differences and self._holds_results():
                 raise RunDirectoryError(
                     f"{self.path} holds another experiment:\n  "
                     + "\n  ".join(differences)
@@ -126,16 +134,29 @@ class RunDirectory:
     def claim(self, experiment_json: str, may_change: tuple[str, ...] = ()) -> None:
         """Make the directory this experiment's; write environment.json.
 
-        A stored configuration is renewed where it may differ. Errors as `check_owner`. Only
-        process 0 writes.
+        A stored configuration is renewed where it may differ, and replaced where nothing was
+        trained with it yet. Errors as `check_owner` and, while another process trains here, as
+        `locked`. Only process 0 writes.
         """
-        self.check_owner(experiment_json, may_change)
-        if jax.process_index() == 0:
-            self.path.mkdir(parents=True, exist_ok=True)
-            _write(self.experiment, json.dumps(json.loads(experiment_json), indent=2))
-            _write(self.environment, json.dumps(environment(), indent=2))
+        with self.locked():
+            self.check_owner(experiment_json, may_change)
+            if jax.process_index() == 0:
+                self.path.mkdir(parents=True, exist_ok=True)
+                _write(self.experiment, json.dumps(json.loads(experiment_json), indent=2))
+                _write(self.environment, json.dumps(environment(), indent=2))
 
-    @contextmanager
+    def _holds_results(self) -> bool:
+        """Whether there are predictions, or checkpoints that a save has finished. (What was set
+        aside as unreadable counts; what a kill left half saved does not.)"""
+        found = [
+            file.name
+            for folder in (self.checkpoints, self.predictions)
+            if folder.exists()
+            for file in folder.iterdir()
+        ]
+        return any("orbax-checkpoint-tmp" not in name for name in found)
+
+    @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """While entered, no other process can train here; the lock of a killed one is gone.
 
@@ -166,9 +187,14 @@ class RunDirectory:
     def keep_classes(self, names: tuple[str, ...]) -> None:
         """Store the names of a tagger's outputs. Only process 0 writes.
 
-        Raises RunDirectoryError when others are stored: the recordings have changed since.
+        Raises RunDirectoryError when others are stored and a checkpoint was trained with them: the
+        recordings have changed since.
         """
-        if self.classes.exists() and (stored := self.read_classes()) != names:
+        if (
+            self.classes.exists()
+            and (stored := self.read_classes()) != names
+            and self.has_checkpoint()
+        ):
             raise RunDirectoryError(
                 f"{self.classes} names {', '.join(stored)}; the training recordings now have "
                 f"{', '.join(names)}. Restore those recordings, or choose another directory"

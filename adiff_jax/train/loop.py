@@ -111,8 +111,9 @@ def fit(
 
     `overlay` puts pretrained weights into a fresh state. `evaluate` gets the state and the number
     of updates made. Raises TrainingError when the loss diverges (the last good state is saved),
-    when the data fails, and when the last checkpoint cannot be saved; RunDirectoryError when
-    another process trains in `run`; Interrupted (exit code 143) after a SIGTERM, saved.
+    when the evaluation lacks `best_metric` (what was trained is saved), when the data fails, and
+    when the last checkpoint cannot be saved; RunDirectoryError when another process trains in
+    `run`; Interrupted (exit code 143) after a SIGTERM, saved.
     """
     check_divides(config.global_batch, mesh, config.accumulate)
     if config.best_metric and evaluate is None:
@@ -185,14 +186,23 @@ def fit(
             values = {name: value for name, value in values.items() if not math.isnan(value)}
             progress.finished(step, values, dispatched.waited, run_step.flops, log)
 
+        def evaluated(step: int) -> Mapping[str, float]:
+            """Scores of `state`, logged. Without the one that chooses it is saved, unscored."""
+            scores = evaluate(state, step) if evaluate is not None else {}
+            if config.best_metric and config.best_metric not in scores:
+                if step > 0:
+                    checkpoints.save(step, state)
+                    _check_saved(checkpoints, step)
+                raise TrainingError(_no_score(config.best_metric, scores, step, run))
+            progress.evaluated(step, scores)
+            return scores
+
         stack.enter_context(progress)
         interruption = stack.enter_context(Interruption())
         if restored is not None:
             progress.event(start, "resumed")
         if evaluate_again:
-            scores = _evaluate(evaluate, state, start, config)
-            progress.evaluated(start, scores)
-            checkpoints.add_scores(start, scores)
+            checkpoints.add_scores(start, evaluated(start))
         if start == config.steps:
             return state
         shardings = (shardings_of(abstract), replicated(mesh))
@@ -200,7 +210,7 @@ def fit(
         seed = np.uint32(config.seed)
         run_step.prepare(state, shapes, seed, np.int32(start))
         if evaluate is not None and config.eval_every and restored is None:
-            progress.evaluated(0, _evaluate(evaluate, state, 0, config))
+            evaluated(0)
         progress.restart_rates()
         before = None
         for step in range(start, config.steps):
@@ -217,10 +227,10 @@ def fit(
             stopping = interruption.requested(done)
             if evaluating or stopping or _due(done, config.save_every, config.steps):
                 settle(before)
-                before, scores = None, {}
+                before = None
+                scores: Mapping[str, float] = {}
                 if evaluating and not stopping:  # who asks to stop may not wait for it
-                    scores = _evaluate(evaluate, state, done, config)
-                    progress.evaluated(done, scores)
+                    scores = evaluated(done)
                 checkpoints.save(done, state, scores)
                 progress.restart_rates()
             if stopping or done == config.steps:
@@ -262,16 +272,12 @@ def _fetch(stream: Iterator[Arrays], step: int, config: TrainConfig) -> Arrays:
     return arrays
 
 
-def _evaluate(
-    evaluate: Evaluate | None, state: TrainState, step: int, config: TrainConfig
-) -> Mapping[str, float]:
-    scores = evaluate(state, step) if evaluate is not None else {}
-    if config.best_metric and config.best_metric not in scores:
-        raise TrainingError(
-            f"best_metric={config.best_metric!r} is no score of the evaluation; scores: "
-            f"{', '.join(scores)}"
-        )
-    return scores
+def _no_score(metric: str, scores: Mapping[str, float], step: int, run: RunDirectory) -> str:
+    saved = f" in {run.experiment} too: the state of step {step} is saved and will be evaluated"
+    return (
+        f"best_metric={metric!r} is no score of the evaluation; scores: {', '.join(scores)}. Start "
+        f"again with train.best_metric corrected{saved if step > 0 else ''}"
+    )
 
 
 def _check_saved(checkpoints: Checkpoints, step: int) -> None:

@@ -31,9 +31,18 @@ def test_the_same_experiment_may_claim_again_in_any_order_of_fields(tmp_path: Pa
     run.claim(json.dumps(dict(reversed(json.loads(EXPERIMENT).items()))))
 
 
-def test_another_experiment_is_refused_with_every_field_that_differs(tmp_path: Path) -> None:
-    run = RunDirectory.at(tmp_path)
-    run.claim(EXPERIMENT)
+def holding(run: RunDirectory, file: str) -> RunDirectory:
+    """The run directory with a result in it."""
+    (run.path / file).mkdir(parents=True)
+    return run
+
+
+@pytest.mark.parametrize("file", ["checkpoints/3", "checkpoints/unreadable-3", "predictions/a"])
+def test_another_experiment_is_refused_with_every_field_that_differs(
+    tmp_path: Path, file: str
+) -> None:
+    run = holding(RunDirectory.at(tmp_path), file)
+    (run.path / "experiment.json").write_text(EXPERIMENT)
     other = changed(model={"width": 256, "layers": [1, 2]}, extra=True)
     with pytest.raises(RunDirectoryError) as error:
         run.claim(other)
@@ -51,9 +60,31 @@ def test_a_file_is_no_run_directory(tmp_path: Path) -> None:
         RunDirectory.at(tmp_path / "notes").claim(EXPERIMENT)
 
 
+def test_where_nothing_was_trained_or_answered_another_experiment_may_begin(
+    tmp_path: Path,
+) -> None:
+    run = RunDirectory.at(tmp_path)
+    run.claim(EXPERIMENT)
+    run.metrics_log.write_text("{}\n")
+    holding(run, "checkpoints/3.orbax-checkpoint-tmp-17")  # a kill in the middle of the first save
+    run.claim(changed(seed=2))
+    assert json.loads(run.read_experiment())["seed"] == 2
+
+
+def test_the_directory_of_a_training_that_has_saved_nothing_yet_is_not_taken_from_it(
+    tmp_path: Path,
+) -> None:
+    run = RunDirectory.at(tmp_path)
+    run.claim(EXPERIMENT)
+    with run.locked(), pytest.raises(RunDirectoryError, match="is being trained by process"):
+        RunDirectory.at(tmp_path).claim(changed(seed=2))
+    assert json.loads(run.read_experiment()) == json.loads(EXPERIMENT)
+
+
 def test_fields_that_change_no_result_may_change_and_are_renewed(tmp_path: Path) -> None:
     run = RunDirectory.at(tmp_path)
     run.claim(EXPERIMENT)
+    holding(run, "checkpoints/3")
     run.claim(changed(mesh={"data": 4}), may_change=("mesh",))
     assert json.loads(run.read_experiment())["mesh"] == {"data": 4}
     with pytest.raises(RunDirectoryError, match="seed: 1 in the directory, 2 given"):

@@ -166,6 +166,29 @@ def test_a_directory_of_another_experiment_is_refused_and_the_field_named(adc_co
     assert (adc_copy / "experiment.json").read_bytes() == before
 
 
+def test_a_run_that_has_trained_nothing_yet_may_be_begun_as_another_experiment(
+    adc_copy: Path, tagger_run: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """As after a mistake that shows only at the first evaluation."""
+    monkeypatch.setattr(run, "fit", lambda *_, **__: None)
+    vocabulary = (adc_copy / "tokenizer.json").read_bytes()
+    tokenizer = json.loads(vocabulary)
+    (adc_copy / "tokenizer.json").write_text(json.dumps(tokenizer).replace("make", "mend"))
+    shutil.rmtree(adc_copy / "checkpoints")
+    ours = stored(adc_copy)
+    other = replace(ours, train=replace(ours.train, best_metric="validation/program.exact"))
+    run.train(other, adc_copy)
+    assert stored(adc_copy) == other
+    assert (adc_copy / "tokenizer.json").read_bytes() == vocabulary
+
+    copy = Path(shutil.copytree(tagger_run, adc_copy.parent / "tagger"))
+    names = json.loads((copy / "classes.json").read_text())
+    (copy / "classes.json").write_text(json.dumps(names[::-1]))
+    shutil.rmtree(copy / "checkpoints")
+    run.train(stored(copy), copy)
+    assert json.loads((copy / "classes.json").read_text()) == names
+
+
 def test_what_changes_no_parameter_may_differ_when_a_run_goes_on(
     adc_copy: Path, monkeypatch: pytest.MonkeyPatch
 ):

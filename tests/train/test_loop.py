@@ -228,6 +228,36 @@ def test_a_metric_that_nobody_measures_is_an_error(tmp_path: Path) -> None:
         train(tmp_path, best_metric="bleu", evaluate=lambda state, step: {"cider": 1.0})
 
 
+def test_what_was_trained_for_a_metric_that_is_no_score_is_saved_and_evaluated_by_the_right_one(
+    tmp_path: Path,
+) -> None:
+    evaluated: list[int] = []
+
+    def evaluate(state: TrainState, step: int) -> dict[str, float]:
+        evaluated.append(step)
+        return {"cider": 1.0}
+
+    message = r"corrected in .*experiment\.json too: the state of step 6 is saved"
+    with pytest.raises(TrainingError, match=message):
+        train(tmp_path, save_every=0, best_metric="bleu", evaluate=evaluate)
+    assert checkpoint_steps(tmp_path) == [6]
+    assert lines(tmp_path, "evaluation") == []
+    with pytest.raises(TrainingError, match="'blue' is no score"):
+        train(tmp_path, save_every=0, best_metric="blue", evaluate=evaluate)
+    train(tmp_path, save_every=0, best_metric="cider", evaluate=evaluate)
+    assert evaluated == [6, 6, 6]
+    keep = Keep(2, "cider")
+    assert Checkpoints(tmp_path / "checkpoints", keep, read_only=True).best_step() == 6
+
+
+def test_a_metric_that_is_no_score_leaves_no_checkpoint_of_the_untrained_state(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(TrainingError, match="again with train.best_metric corrected$"):
+        train(tmp_path, eval_every=2, best_metric="bleu", evaluate=lambda *_: {"cider": 1.0})
+    assert checkpoint_steps(tmp_path) == []
+
+
 def test_a_failing_or_ending_loader_names_the_step(tmp_path: Path) -> None:
     def failing(start: int) -> Iterator[Rows]:
         yield rows_of(start)
