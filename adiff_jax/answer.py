@@ -74,8 +74,8 @@ def with_recipe(trained: Trained, path: str, folder: str) -> tuple[Trained, str]
 def answer(trained: Trained, split: str, config: Answering) -> dict[str, Any]:
     """Answer a split with a run, write predictions and scores, and return the scores.
 
-    Without the training data there are no baselines, and `missing` says why. Raises ConfigError,
-    before anything is decoded, when a required metric cannot run.
+    Without the training data there are no baselines, and `missing` says why. Raises MetricError
+    when a required metric fails, and before anything is decoded when it cannot run.
     """
     parts, name = trained.parts, split
     source = open_data(parts.experiment.split(split))
@@ -94,7 +94,7 @@ def answer(trained: Trained, split: str, config: Answering) -> dict[str, Any]:
         decode = config.decode or parts.experiment.evaluation.decode
         if decode != parts.experiment.evaluation.decode:
             name = f"{split}.{decode.replace(':', '_').replace(',', '_')}"
-        _check_required(truths_of(source), config)
+        check_required(truths_of(source), CaptionConfig(require=config.require))
         without_training = _training_missing(trained)
         predictions = sentences(trained, source, decode)
         backward = sentences(trained, source, decode, swap=True)
@@ -161,13 +161,6 @@ def truths_of(source: Source) -> list[Truth]:
     return [source.truth(index) for index in range(len(source))]
 
 
-def _check_required(truths: Sequence[Truth], config: Answering) -> None:
-    try:
-        check_required(truths, CaptionConfig(require=config.require))
-    except RuntimeError as error:  # a metric that cannot run
-        raise ConfigError(str(error)) from error
-
-
 def _training_missing(trained: Trained) -> str:
     """Why the training data, which the baselines need, cannot be opened; "" when they can."""
     try:
@@ -184,7 +177,6 @@ def _score(
     others: dict[str, Sequence[Prediction]],
 ) -> dict[str, Any]:
     truths = truths_of(source)
-    _check_required(truths, config)
     return score(
         predictions,
         truths,

@@ -54,6 +54,7 @@ def _expected_errors() -> tuple[type[Exception], ...]:
     from adiff_jax.checkpoint.checkpoints import CheckpointError
     from adiff_jax.checkpoint.run_directory import RunDirectoryError
     from adiff_jax.data.pipeline import ExampleError
+    from adiff_jax.evaluate.captions import MetricError
     from adiff_jax.train.loop import TrainingError
 
     return (
@@ -61,6 +62,7 @@ def _expected_errors() -> tuple[type[Exception], ...]:
         CheckpointError,
         RunDirectoryError,
         ExampleError,
+        MetricError,
         TrainingError,
         ValueError,  # ConfigError among them
         OSError,  # absent, read-only and full disks; no connection

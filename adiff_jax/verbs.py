@@ -243,9 +243,17 @@ def bench(options: argparse.Namespace, rest: list[str]) -> None:
 
 
 def metrics(options: argparse.Namespace, rest: list[str]) -> None:
-    """Install what the caption metrics need."""
-    from adiff_jax.evaluate.spice import install
+    """Install what the caption metrics need, and try it where there is a Java to run it."""
+    from adiff_jax.evaluate.captions import MetricError
+    from adiff_jax.evaluate.java import java_missing
+    from adiff_jax.evaluate.spice import install, try_out
 
     folder = options.from_directory
     for jar, digest in install(None if folder is None else Path(folder)).items():
         print(f"{jar}  sha256 {digest}")
+    if reason := java_missing():
+        print(f"not tried: {reason}")
+    elif reason := try_out():
+        raise MetricError(f"the jars are installed, but SPICE does not score a sentence: {reason}")
+    else:
+        print("tried: SPICE scores a sentence")

@@ -1,10 +1,11 @@
 """The caption metrics of one system, and word of those that cannot be had.
 
-A metric that cannot run is absent from the scores and present, with its reason, in `missing`;
-there is never a zero in its place, and a metric that is required fails instead.
+A metric that cannot run, or fails, is absent from the scores and present, with its reason, in
+`missing`; there is never a zero in its place, and a metric that is required fails instead.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -18,13 +19,17 @@ from adiff_jax.evaluate.tokenization import Tokenization, tokenize
 Metric = Literal["bleu", "rouge_l", "cider_d", "meteor", "spice"]
 
 
+class MetricError(RuntimeError):
+    """A metric that is required cannot run, or has failed; the message says why."""
+
+
 @dataclass(frozen=True)
 class CaptionConfig:
     """Which caption metrics, and on which words.
 
     `tokenization` "auto" is "ptb" where Java and pycocoevalcap are there, else "plain". SPICE
     brings SPIDEr, the mean of SPICE and CIDEr-D, where CIDEr-D is asked for too. A metric of
-    `require` that cannot run is an error, and so is "ptb" without Java.
+    `require` that cannot run, or fails while it runs, is an error, and so is "ptb" without Java.
     """
 
     metrics: tuple[Metric, ...] = ("bleu", "rouge_l", "cider_d", "meteor", "spice")
@@ -49,7 +54,7 @@ def caption_scores(
 
     Without metrics to compute nothing is tokenised, and all is empty.
 
-    Raises RuntimeError when something required cannot run.
+    Raises MetricError when something required cannot run, or fails.
     """
     tokenization = _choose_tokenization(config)
     missing = missing_metrics(config)
@@ -73,9 +78,11 @@ def caption_scores(
         joined = [" ".join(sentence) for sentence in words]
         joined_choices = [[" ".join(sentence) for sentence in one] for one in choices]
         if "meteor" in wanted:
-            corpus["meteor"] = meteor(joined, joined_choices)
+            with _may_fail("meteor", config, missing):
+                corpus["meteor"] = meteor(joined, joined_choices)
         if "spice" in wanted:
-            examples["spice"] = spice(joined, joined_choices)
+            with _may_fail("spice", config, missing):
+                examples["spice"] = spice(joined, joined_choices)
     if "spice" in missing and "cider_d" in config.metrics:
         missing["spider"] = "needs SPICE"
     elif "spice" in examples and "cider_d" in examples:
@@ -84,24 +91,35 @@ def caption_scores(
     return CaptionScores(corpus, examples, missing, tokenization)
 
 
+@contextmanager
+def _may_fail(metric: Metric, config: CaptionConfig, missing: dict[str, str]) -> Iterator[None]:
+    """A failure is the reason in `missing`, or MetricError where the metric is required."""
+    try:
+        yield
+    except (RuntimeError, OSError) as error:  # of Java, which was there and began
+        if metric in config.require:
+            raise MetricError(f"{metric} is required but failed: {error}") from error
+        missing[metric] = f"it failed: {error}"
+
+
 def _choose_tokenization(config: CaptionConfig) -> Tokenization:
     if config.tokenization == "auto":
         return "plain" if java_missing() else "ptb"
     if config.tokenization == "ptb" and java_missing():
-        raise RuntimeError(f"the PTB tokenisation cannot run: {java_missing()}")
+        raise MetricError(f"the PTB tokenisation cannot run: {java_missing()}")
     return config.tokenization
 
 
 def missing_metrics(config: CaptionConfig) -> dict[str, str]:
-    """Why metrics of `config` cannot run here, by name; RuntimeError for a required one."""
+    """Why metrics of `config` cannot run here, by name; MetricError for a required one."""
     missing: dict[str, str] = {}
     checks: dict[str, Callable[[], str | None]] = {"meteor": java_missing, "spice": spice_missing}
     for metric in dict.fromkeys((*config.metrics, *config.require)):
         if metric not in config.metrics:
-            raise RuntimeError(f"{metric} is required but not among the metrics to compute")
+            raise MetricError(f"{metric} is required but not among the metrics to compute")
         reason = checks[metric]() if metric in checks else None
         if reason is not None:
             if metric in config.require:
-                raise RuntimeError(f"{metric} is required but cannot run: {reason}")
+                raise MetricError(f"{metric} is required but cannot run: {reason}")
             missing[metric] = reason
     return missing

@@ -21,7 +21,12 @@ from etils import epath
 
 from adiff_jax.data.schema import Truth
 from adiff_jax.evaluate import structured
-from adiff_jax.evaluate.captions import CaptionConfig, caption_scores, missing_metrics
+from adiff_jax.evaluate.captions import (
+    CaptionConfig,
+    MetricError,
+    caption_scores,
+    missing_metrics,
+)
 from adiff_jax.evaluate.evaluator import check_ids
 from adiff_jax.evaluate.intervals import Clusters, TooFewRecordings, interval
 from adiff_jax.evaluate.predictions import Prediction, write_whole
@@ -62,7 +67,8 @@ def score(
     """Everything that `metrics.json` holds, in the form of the module docstring.
 
     `read_edits` turns a sentence into a program for the structured scores. References and programs
-    are those of `truths`, whatever a prediction file says. Raises ValueError when ids differ.
+    are those of `truths`, whatever a prediction file says. Raises ValueError when ids differ, and
+    MetricError when a required metric cannot run or fails.
     """
     systems = {"": predictions, **(baselines or {})}
     clusters = Clusters.of([truth.recordings for truth in _by_id(truths)])
@@ -93,9 +99,9 @@ def measure(
 
 
 def check_required(truths: Sequence[Truth], config: CaptionConfig) -> None:
-    """Raise RuntimeError when a metric that `config` requires cannot run on these examples."""
+    """Raise MetricError when a metric that `config` requires cannot run on these examples."""
     if config.require and (reason := _without_references(truths)):
-        raise RuntimeError(f"{config.require[0]} is required but cannot run: {reason}")
+        raise MetricError(f"{config.require[0]} is required but cannot run: {reason}")
     missing_metrics(config)
 
 

@@ -131,10 +131,21 @@ def install(source: Path | None = None) -> dict[str, str]:
     return digests
 
 
+def try_out() -> str | None:
+    """Why SPICE does not score a sentence here, having tried; None when it does."""
+    reason = spice_missing()
+    if reason is None:
+        try:
+            spice(["a dog barks loudly"], [["a dog is barking"]])
+        except (RuntimeError, OSError) as error:
+            return str(error)
+    return reason
+
+
 def spice(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> np.ndarray:
     """SPICE F-score of each sentence, [n]; the corpus score is their mean.
 
-    Raises RuntimeError when SPICE cannot run or fails.
+    Raises RuntimeError, with one sentence, when SPICE cannot run or fails.
     """
     reason = spice_missing()
     if reason is not None:
@@ -172,8 +183,15 @@ def _run(rows: list[dict]) -> list[dict]:
             command += ["edu.anu.spice.SpiceScorer", str(asked), "-out", str(answered), "-silent"]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode != 0 or not answered.is_file():
-            raise RuntimeError(f"SPICE fails: {done.stderr.strip()[-1500:]}")
+            raise RuntimeError(f"SPICE fails (exit {done.returncode}): {_telling(done.stderr)}")
         return json.loads(answered.read_text())
+
+
+def _telling(errors: str) -> str:
+    """The line of what Java printed that names the error; the last one when none does."""
+    lines = [line.strip() for line in errors.splitlines() if line.strip()]
+    named = [line for line in lines if "Error" in line or "Exception" in line]
+    return (named or lines[-1:] or ["it printed nothing"])[0][:300]
 
 
 def _has_compiler() -> bool:

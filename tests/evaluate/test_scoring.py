@@ -9,7 +9,7 @@ import pytest
 from adiff_jax.data.schema import Edit, Truth
 from adiff_jax.data.synth.captions import read_edits
 from adiff_jax.evaluate import baselines, captions
-from adiff_jax.evaluate.captions import CaptionConfig
+from adiff_jax.evaluate.captions import CaptionConfig, MetricError
 from adiff_jax.evaluate.difference import compare
 from adiff_jax.evaluate.predictions import Prediction
 from adiff_jax.evaluate.scoring import ScoreConfig, measure, score, write_metrics
@@ -108,8 +108,39 @@ def test_without_java_metrics_are_absent_named_and_never_zero(no_java):
 )
 def test_what_is_required_fails_rather_than_being_left_out(no_java, settings, words):
     config = ScoreConfig(CaptionConfig(**settings))
-    with pytest.raises(RuntimeError, match=words):
+    with pytest.raises(MetricError, match=words):
         score(right(), truths(), config)
+
+
+@pytest.fixture(params=["meteor", "spice"])
+def failing(request, monkeypatch):
+    """The name of a metric that can run, by all that is known before, and fails."""
+
+    def fail(texts, references):
+        raise RuntimeError("Java ended early")
+
+    monkeypatch.setattr(captions, "java_missing", lambda: None)
+    monkeypatch.setattr(captions, "spice_missing", lambda: None)
+    monkeypatch.setattr(captions, "meteor", lambda texts, references: 0.5)
+    monkeypatch.setattr(captions, "spice", lambda texts, references: np.full(len(texts), 0.25))
+    monkeypatch.setattr(captions, request.param, fail)
+    return request.param
+
+
+def test_a_metric_that_fails_while_it_runs_is_missing_and_the_others_are_there(failing):
+    metrics = dataclasses.replace(PLAIN, metrics=("bleu", "cider_d", "meteor", "spice"))
+    result = score(right(), truths(), ScoreConfig(metrics, resamples=50))
+    assert result["missing"][f"captions.{failing}"] == "it failed: Java ended early"
+    assert failing not in result["captions"]
+    assert {"bleu_4", "cider_d", "meteor", "spice"} - {failing} <= result["captions"].keys()
+    assert ("spider" in result["captions"]) == (failing == "meteor")
+    assert ("captions.spider" in result["missing"]) == (failing == "spice")
+
+
+def test_a_required_metric_that_fails_while_it_runs_is_an_error(failing):
+    config = dataclasses.replace(PLAIN, metrics=("meteor", "spice"), require=(failing,))
+    with pytest.raises(MetricError, match=f"{failing} is required but failed: Java ended early"):
+        score(right(), truths(), ScoreConfig(config))
 
 
 def test_spider_is_the_mean_of_spice_and_cider(monkeypatch):
@@ -229,7 +260,7 @@ def test_a_table_says_what_is_missing_and_why(no_java):
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[:6]]
     assert cells[0] == ["score", "ours", "ours: most frequent"]
     assert cells[2][0] == "operation.accuracy"
-    assert cells[2][1] == "100.0 [100.0, 100.0]"
+    assert cells[2][1] == "100.0"
     assert cells[2][2].startswith("50.0 [")
     assert cells[4] == ["spice", "n/a", "n/a"]
     assert cells[5] == ["nothing", "n/a", "n/a"]

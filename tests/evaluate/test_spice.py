@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import subprocess
 import zipfile
 
 import numpy as np
@@ -9,7 +10,14 @@ import pytest
 
 from adiff_jax.evaluate import spice as room
 from adiff_jax.evaluate.java import java_missing, package_directory
-from adiff_jax.evaluate.spice import JARS, install, jar_directory, spice, spice_missing
+from adiff_jax.evaluate.spice import (
+    JARS,
+    install,
+    jar_directory,
+    spice,
+    spice_missing,
+    try_out,
+)
 
 needs_java = pytest.mark.skipif(java_missing() is not None, reason=java_missing() or "")
 
@@ -119,6 +127,35 @@ def test_scores_are_matched_by_their_number_and_must_be_complete(folder, monkeyp
     answer[0]["scores"]["All"]["f"] = None
     with pytest.raises(RuntimeError):
         spice(["a", "b"], [["a"], ["b"]])
+
+
+def test_trying_says_why_no_sentence_is_scored(folder, monkeypatch):
+    def out_of_memory(rows):
+        raise RuntimeError("SPICE fails: OutOfMemoryError")
+
+    assert "adiff metrics install" in try_out()
+    install(folder)
+    monkeypatch.setattr(room, "_run", out_of_memory)
+    assert try_out() == "SPICE fails: OutOfMemoryError"
+    monkeypatch.setattr(room, "_run", lambda rows: [{"image_id": 0, "scores": {"All": {"f": 0.5}}}])
+    assert try_out() is None
+
+
+@pytest.mark.parametrize(
+    ("printed", "told"),
+    [
+        ('Exception in thread "main" java.lang.Error: x\n\tat A.b(A.java:3)\n', "thread.*Error: x"),
+        ("Invalid maximum heap size\nCould not create it.\n", "Could not create it"),
+        ("", "it printed nothing"),
+    ],
+)
+def test_a_failure_is_told_in_one_line(folder, monkeypatch, printed, told):
+    ended = subprocess.CompletedProcess([], 1, stdout="", stderr=printed)
+    monkeypatch.setattr(room.subprocess, "run", lambda *_, **__: ended)
+    monkeypatch.setattr(room, "package_directory", lambda: folder)
+    with pytest.raises(RuntimeError, match=told) as caught:
+        room._run([])
+    assert "\n" not in str(caught.value)
 
 
 @needs_java

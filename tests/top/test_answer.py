@@ -13,6 +13,7 @@ from adiff_jax.answer import Answering, First, embeddings, score_file, sentences
 from adiff_jax.data.schema import Example, Source, Truth
 from adiff_jax.data.synth.library import Folder
 from adiff_jax.evaluate import captions
+from adiff_jax.evaluate.captions import MetricError
 from adiff_jax.evaluate.predictions import Prediction, read_predictions, write_predictions
 from adiff_jax.experiment import ConfigError
 from adiff_jax.run import Trained
@@ -222,7 +223,7 @@ def test_a_required_metric_that_cannot_run_is_an_error_of_use(
 ):
     monkeypatch.setattr(captions, "spice_missing", lambda: "no jars")
     write_predictions(tmp_path / "other.jsonl", references(test_pairs))
-    with pytest.raises(ConfigError, match="spice is required but cannot run: no jars"):
+    with pytest.raises(MetricError, match="spice is required but cannot run: no jars"):
         score_file(trained, "pairs", tmp_path / "other.jsonl", Answering(require=("spice",)))
 
 
@@ -231,7 +232,7 @@ def test_a_required_metric_that_cannot_run_is_said_before_anything_is_decoded(
 ):
     monkeypatch.setattr(captions, "spice_missing", lambda: "no jars")
     monkeypatch.setattr(answer, "sentences", None)
-    with pytest.raises(ConfigError, match="spice is required but cannot run: no jars"):
+    with pytest.raises(MetricError, match="spice is required but cannot run: no jars"):
         answer.answer(trained, "pairs", Answering(require=("spice",)))
 
 

@@ -18,7 +18,7 @@ from adiff_jax.data.builders.table_source import Table, TableSource
 from adiff_jax.data.schema import Source
 from adiff_jax.data.sources import RecipeFile, open_source
 from adiff_jax.data.synth.fixed_sets import ESC10_SETS
-from adiff_jax.evaluate.captions import Metric
+from adiff_jax.evaluate.captions import Metric, MetricError
 from adiff_jax.experiment import Experiment
 from adiff_jax.run import Trained
 
@@ -266,6 +266,7 @@ def test_a_directory_that_cannot_be_written_is_one_sentence(
         OSError(28, "No space left on device"),
         PermissionError(13, "Permission denied", "runs"),
         ImportError("wandb_project is 'p' but wandb is not installed"),
+        MetricError("spice is required but failed: no memory"),
     ],
 )
 def test_a_disk_or_a_package_that_fails_is_one_sentence(
@@ -711,6 +712,34 @@ def test_a_folder_without_the_jars_and_a_missing_table_are_one_sentence(
     owned = ["--audio", tmp_path, "--train", tmp_path / "no.csv", "--out", tmp_path / "tables"]
     said = fails(capsys, "data", "audiodiffcaps", *owned)
     assert said == f"adiff data: {tmp_path / 'no.csv'}: no such CSV file; check the path"
+
+
+@pytest.mark.parametrize(
+    ("java", "reason", "printed"),
+    [(None, None, "tried: SPICE scores"), ("no `java`", "not asked", "not tried: no `java`")],
+)
+def test_what_is_installed_is_tried_where_there_is_java(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    java: str | None,
+    reason: str | None,
+    printed: str,
+):
+    monkeypatch.setattr("adiff_jax.evaluate.spice.install", lambda folder: {"a.jar": "12"})
+    monkeypatch.setattr("adiff_jax.evaluate.spice.try_out", lambda: reason)
+    monkeypatch.setattr("adiff_jax.evaluate.java.java_missing", lambda: java)
+    cli.main(["metrics", "install"])
+    assert capsys.readouterr().out.splitlines()[1].startswith(printed)
+
+
+def test_jars_that_are_installed_but_score_nothing_are_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr("adiff_jax.evaluate.spice.install", lambda folder: {"a.jar": "12"})
+    monkeypatch.setattr("adiff_jax.evaluate.spice.try_out", lambda: "no memory")
+    monkeypatch.setattr("adiff_jax.evaluate.java.java_missing", lambda: None)
+    said = fails(capsys, "metrics", "install")
+    assert said.endswith("the jars are installed, but SPICE does not score a sentence: no memory")
 
 
 def test_statistics_are_printed_as_the_fields_to_set(
