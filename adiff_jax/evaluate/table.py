@@ -9,6 +9,7 @@ ROWS = (
     "structured.program.exact",
     "structured.edits.f1",
     "structured.none.false_alarm",
+    "structured.unreadable.share",
     "structured.sentences.distinct",
     "captions.bleu_4",
     "captions.rouge_l",

@@ -232,6 +232,16 @@ def test_a_table_shows_what_only_models_have_where_they_have_it():
     assert "- attention.edited_span: needs the model (ours: frequent)" in lines
 
 
+def test_a_table_shows_that_a_system_without_false_alarms_says_nothing_readable():
+    same = [dataclasses.replace(truth, edits=(Edit("none"),)) for truth in truths()]
+    mute = [Prediction(truth.id, "what") for truth in same]
+    found = score(mute, same, CONFIG, read_edits=read_edits)
+    lines = markdown_table({"mute": found}).splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert ["none.false_alarm", "0.0"] in rows
+    assert ["unreadable.share", "100.0"] in rows
+
+
 def test_a_table_says_why_intervals_and_baselines_are_missing():
     same = [dataclasses.replace(truth, recordings=("one",)) for truth in truths()]
     found = score(right(), same, CONFIG, read_edits=read_edits)
