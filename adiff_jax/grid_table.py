@@ -28,8 +28,8 @@ def collect(grid: Grid, workdir: epath.PathLike) -> str:
     """The Markdown table of the runs that are finished, differences against the first row.
 
     Below it, what the first two rows say of the grid's power: the difference that all its seeds
-    would find, roughly. Known after two seeds of each, before the grid is complete. Raises as
-    `run_cells`.
+    would find, roughly. Known after two seeds of each, before the grid is complete. It also says
+    why differences are missing, and what the intervals leave out. Raises as `run_cells`.
     """
     truths = true_edits(grid)
     scored: dict[str, list[Scored]] = {}
@@ -54,7 +54,8 @@ def collect(grid: Grid, workdir: epath.PathLike) -> str:
         "|---" * (len(names) + 2 + bool(looks)) + "|",
     ]
     first = scored.get(grid.cells[0].name)
-    without_intervals = ""
+    without_intervals = "" if first else f"the first row, {grid.cells[0].name}, has not run"
+    compared: list[str] = []
     for cell in grid.cells:
         results = scored.get(cell.name, [])
         cells = [_mean(results, metric) for metric in metrics]
@@ -64,6 +65,7 @@ def collect(grid: Grid, workdir: epath.PathLike) -> str:
             except TooFewRecordings as error:
                 without_intervals = str(error)
             else:
+                compared.append(cell.name)
                 cells = [
                     f"{text} ({_signed(differences[metric])})"
                     for text, metric in zip(cells, metrics, strict=True)
@@ -74,8 +76,21 @@ def collect(grid: Grid, workdir: epath.PathLike) -> str:
     if without_intervals:
         rows += ["", f"no differences: {without_intervals}"]
     else:
+        rows += _one_seed([grid.cells[0].name, *compared] if compared else [], scored)
         rows += _power(grid, scored, truths, metrics)
     return "\n".join(rows)
+
+
+def _one_seed(compared: Sequence[str], scored: Mapping[str, list[Scored]]) -> list[str]:
+    """What the intervals leave out where a row has run once."""
+    once = [name for name in compared if len(scored[name]) == 1]
+    if not once:
+        return []
+    return [
+        "",
+        f"one seed: {', '.join(once)}; how much another training of it would differ is not in the "
+        "intervals, which are too narrow for that",
+    ]
 
 
 def _power(

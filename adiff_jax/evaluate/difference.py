@@ -11,7 +11,7 @@ from adiff_jax.evaluate.intervals import (
     paired_interval,
     smallest_detectable_difference,
 )
-from adiff_jax.evaluate.scoring import ScoreConfig, Scored
+from adiff_jax.evaluate.scoring import ScoreConfig, Scored, highest
 
 
 def compare(
@@ -41,6 +41,7 @@ def compare(
             level=config.level,
             resamples=config.resamples,
             seed=config.seed,
+            within=(-highest(name), highest(name)),
         )
         for name, one, other, counts in _shared_measures(first, second, len(truths))
     }

@@ -174,9 +174,7 @@ def interval(
     draws = _recording_draws(values.mean(axis=0), clusters, counts, resamples, seed)
     draws += _seed_draws(values, counts, resamples, seed + 1)
     mean = float(values.mean(axis=0).sum() / counts.sum())
-    mean, low, high = _ends(mean, draws, level)
-    lowest, highest = within
-    return Interval(mean, max(lowest, low), min(highest, high))
+    return _ends(mean, draws, level, within)
 
 
 def paired_interval(
@@ -188,6 +186,7 @@ def paired_interval(
     level: float = LEVEL,
     resamples: int = RESAMPLES,
     seed: int = 0,
+    within: tuple[float, float] = (-math.inf, math.inf),
 ) -> Interval:
     """Interval of the score of `first` minus that of `second` on the same pairs.
 
@@ -200,7 +199,7 @@ def paired_interval(
     draws = _recording_draws(difference, clusters, counts, resamples, seed)
     draws += _seed_draws(first, counts, resamples, seed + 1)
     draws -= _seed_draws(second, counts, resamples, seed + 2)
-    return _ends(float(difference.sum() / counts.sum()), draws, level)
+    return _ends(float(difference.sum() / counts.sum()), draws, level, within)
 
 
 def smallest_detectable_difference(
@@ -294,7 +293,7 @@ def _seed_draws(values: np.ndarray, counts: np.ndarray, resamples: int, seed: in
     return np.random.default_rng(seed).standard_t(seeds - 1, resamples) * spread
 
 
-def _ends(mean: float, draws: np.ndarray, level: float) -> Interval:
-    """Percentile ends around the mean."""
+def _ends(mean: float, draws: np.ndarray, level: float, within: tuple[float, float]) -> Interval:
+    """Percentile ends around the mean, not beyond those of `within`."""
     low, high = mean + np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(mean, float(low), float(high))
+    return Interval(mean, max(within[0], float(low)), min(within[1], float(high)))

@@ -48,6 +48,11 @@ class ScoreConfig:
     seed: int = 0
 
 
+def highest(name: str) -> float:
+    """What the score of this dotted name can reach; none falls below zero."""
+    return HIGHEST.get(name, 1.0)
+
+
 class Scored(NamedTuple):
     """One system on one data set: its scores, and the measures behind them by dotted name, each
     [n] in the order of id over the whole data set (pairs that a measure leaves out count 0)."""
@@ -172,7 +177,7 @@ def _add_intervals(scored: Scored, clusters: Clusters, config: ScoreConfig) -> N
                 level=config.level,
                 resamples=config.resamples,
                 seed=config.seed,
-                within=(0.0, HIGHEST.get(name, 1.0)),
+                within=(0.0, highest(name)),
             )
         except TooFewRecordings as error:
             scored.scores["missing"][f"intervals.{name}"] = str(error)

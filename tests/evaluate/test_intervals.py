@@ -181,6 +181,18 @@ def test_more_seeds_and_only_they_lower_the_seed_part_of_the_detectable_differen
         smallest_detectable_difference(first, second, world.clusters, seeds=1)
 
 
+def test_differences_of_shares_stay_between_all_and_none():
+    """Three seeds of each: their spread alone would reach beyond."""
+    clusters = Clusters.of([(f"r{place}",) for place in range(8)])
+    right = np.ones((3, 8))
+    wrong = np.zeros((3, 8))
+    wrong[0, :4] = 1
+    free = paired_interval(right, wrong, clusters)
+    assert free.low < free.mean < 1 < free.high
+    assert paired_interval(right, wrong, clusters, within=(-1, 1)) == (free.mean, free.low, 1)
+    assert paired_interval(wrong, right, clusters, within=(-1, 1)).low == -1
+
+
 def test_one_recording_in_all_pairs_allows_no_interval():
     with pytest.raises(TooFewRecordings):
         interval([0.0, 1.0, 1.0], Clusters.of([["a"], ["a"], ["a"]]))

@@ -204,6 +204,17 @@ def test_paired_differences_of_two_systems_find_which_is_better():
     assert same == (0.0, 0.0, 0.0)
 
 
+def test_no_difference_of_shares_exceeds_all_against_none():
+    runs = [
+        [measure(right(wrong=wrong), truths(), CONFIG, read_edits=read_edits) for wrong in seeds]
+        for seeds in (((), (), ()), (range(0, 40, 2), range(0, 40, 2), ()))
+    ]
+    found = compare(runs[0], runs[1], truths(), CONFIG)["structured.attribution.wrong_clip"]
+    assert -1 == found.low < found.mean < 0
+    found = compare(runs[1], runs[0], truths(), CONFIG)["structured.attribution.wrong_clip"]
+    assert 0 < found.mean < found.high == 1
+
+
 def test_runs_on_another_number_of_pairs_are_not_compared():
     whole = [measure(right(), truths(), CONFIG, read_edits=read_edits)]
     part = [measure(right(30), truths(30), CONFIG, read_edits=read_edits)]

@@ -270,6 +270,32 @@ def test_the_table_holds_the_mean_of_the_seeds_their_spread_and_the_difference(
     assert power.startswith("smallest difference that 2 seeds a row find")
 
 
+def test_a_table_whose_first_row_has_not_run_says_that_differences_wait_for_it(
+    tmp_path: Path, test_pairs: Source
+):
+    cells = (Cell("first", cell_experiment()), Cell("second", cell_experiment()))
+    answers(tmp_path, "second-0", test_pairs, 6)
+    table = collect(Grid("g", cells, seeds=2, split="pairs"), tmp_path).splitlines()
+    assert table[-1] == "no differences: the first row, first, has not run"
+    assert "50.0" in table[-3] and "(" not in table[-3]
+
+
+def test_a_table_names_the_rows_of_one_seed_whose_intervals_lack_the_noise_of_training(
+    tmp_path: Path, test_pairs: Source, monkeypatch: pytest.MonkeyPatch
+):
+    apart = heard(test_pairs, [f"recording {place}" for place in range(len(test_pairs))])
+    monkeypatch.setattr(ablate, "truths_of", lambda source: apart)
+    names = ("first", "second", "third", "fourth")
+    grid = Grid("g", tuple(Cell(name, cell_experiment()) for name in names), 2, "pairs")
+    answers(tmp_path, "second-0", test_pairs, 6)
+    for seed, right in ((0, 3), (1, 5)):
+        answers(tmp_path, f"first-{seed}", test_pairs, right)
+        answers(tmp_path, f"third-{seed}", test_pairs, right)
+    assert collect(grid, tmp_path).splitlines()[-1].startswith("one seed: second; how much another")
+    answers(tmp_path, "second-1", test_pairs, 7)
+    assert "one seed" not in collect(grid, tmp_path)
+
+
 def test_more_seeds_find_smaller_differences(
     tmp_path: Path, test_pairs: Source, monkeypatch: pytest.MonkeyPatch
 ):
