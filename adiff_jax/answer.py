@@ -38,7 +38,7 @@ from adiff_jax.run import Trained
 from adiff_jax.validate import edit_reader, tag
 
 RETRIEVAL_EXAMPLES = 1024
-"""Training pairs that the nearest-caption baseline chooses from."""
+"""Training pairs, the first ones, that the baselines know at most."""
 
 
 @dataclass(frozen=True)
@@ -101,10 +101,13 @@ def answer(trained: Trained, split: str, config: Answering) -> dict[str, Any]:
         if jax.process_index() == 0:
             trained.directory.predictions.mkdir(parents=True, exist_ok=True)
             write_predictions(trained.directory.predictions / f"{name}.jsonl", predictions)
-        others = {} if without_training else _baselines(trained, source)
+        known = None if without_training else _known(trained)
+        others = {} if known is None else _baselines(trained, source, known)
         metrics = {**_score(source, predictions, config, others), "decode": decode}
-        if without_training:
+        if known is None:
             metrics["missing"]["baselines"] = without_training
+        else:
+            metrics["retrieval_examples"] = len(known)
         if "structured" in metrics:
             reader = edit_reader(truths_of(source))
             both = structured.swap_consistency(_texts(predictions), _texts(backward), reader)
@@ -190,20 +193,23 @@ def _texts(predictions: Sequence[Prediction]) -> dict[str, str]:
     return {prediction.id: prediction.text for prediction in predictions}
 
 
-def _baselines(trained: Trained, source: Source) -> dict[str, Sequence[Prediction]]:
-    """The most frequent training caption, and a caption of the nearest training pair."""
+def _known(trained: Trained) -> "First":
+    """The training pairs that the baselines know."""
     training = open_data(trained.parts.experiment.data.train)
-    count = min(RETRIEVAL_EXAMPLES, len(training))
-    known = truths_of(First(training, count))
-    captions = [fair_caption(truth.id, truth.references) for truth in known]
+    return First(training, min(RETRIEVAL_EXAMPLES, len(training)))
+
+
+def _baselines(trained: Trained, source: Source, known: "First") -> dict[str, Sequence[Prediction]]:
+    """The most frequent caption of the training pairs `known`, and one of the nearest of them."""
+    captions = [fair_caption(truth.id, truth.references) for truth in truths_of(known)]
     truths = truths_of(source)
-    said = (text for truth in known for text in truth.references)
+    said = (text for truth in truths_of(known) for text in truth.references)
     return {
         "most frequent": baselines.most_frequent(said, truths),
         "nearest": baselines.nearest(
             embeddings(trained.parts, trained.variables, source),
             truths,
-            embeddings(trained.parts, trained.variables, First(training, count)),
+            embeddings(trained.parts, trained.variables, known),
             captions,
         ),
     }

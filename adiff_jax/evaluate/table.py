@@ -38,7 +38,7 @@ def markdown_table(systems: Mapping[str, Mapping[str, Any]], rows: Sequence[str]
         rows: dotted names of scores.
 
     A score that a system lacks reads "n/a", and the reason stands below the table, as it does for
-    missing intervals and baselines.
+    missing intervals and baselines, and how many training pairs the baselines know.
     """
     columns = list(_with_baselines(systems))
     rows = [*rows, *(row for row in OF_MODELS if any(_cell(own, row) for _, own in columns))]
@@ -61,6 +61,10 @@ def markdown_table(systems: Mapping[str, Mapping[str, Any]], rows: Sequence[str]
     tokenizations = {scores["tokenization"] for _, scores in columns if "tokenization" in scores}
     if tokenizations:
         lines += ["", f"Caption metrics on tokens of: {', '.join(sorted(tokenizations))}."]
+    known = {own["retrieval_examples"] for _, own in columns if "retrieval_examples" in own}
+    if known:
+        counts = " or ".join(map(str, sorted(known)))
+        lines += ["", f"Baselines know the first {counts} training pairs."]
     return "\n".join(lines) + "\n"
 
 

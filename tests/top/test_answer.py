@@ -48,6 +48,7 @@ def test_metrics_json_holds_the_nested_scores_that_are_returned(
     assert written["checkpoint"] == 4
     assert written["decode"] == "greedy"
     assert written["count"] == tiny_run.TEST
+    assert written["retrieval_examples"] == tiny_run.TRAIN
 
 
 def test_both_baselines_are_scored_on_the_same_pairs(answered: dict[str, Any]):
@@ -55,6 +56,7 @@ def test_both_baselines_are_scored_on_the_same_pairs(answered: dict[str, Any]):
     for scores in answered["baselines"].values():
         assert scores["count"] == tiny_run.TEST
         assert 0 <= scores["structured"]["operation"]["accuracy"] <= 1
+    assert answered["retrieval_examples"] == tiny_run.TRAIN
     frequent = answered["baselines"]["most frequent"]["structured"]
     assert frequent["sentences"]["distinct"] == 1
     # Training captions are of the grammar that is read back; an untrained model's are not.
@@ -82,11 +84,18 @@ def test_baselines_read_every_caption_of_a_training_pair(
     trained: Trained, test_pairs: Source, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(answer, "open_data", lambda config: Sorted(test_pairs))
-    found = answer._baselines(trained, test_pairs)
+    found = answer._baselines(trained, test_pairs, answer._known(trained))
     assert {row.text for row in found["most frequent"]} == {"make it louder"}
     # every pair is its own nearest one; the caption that is said differs from pair to pair
     said = [row.text for row in found["nearest"]]
     assert len({text[0] for text in said}) == 3
+
+
+def test_baselines_know_so_many_training_pairs_and_no_more(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(answer, "RETRIEVAL_EXAMPLES", 5)
+    assert len(answer._known(trained)) == 5
 
 
 def test_answering_twice_writes_the_same_bytes(
@@ -250,7 +259,7 @@ def test_without_the_training_recordings_the_baselines_are_missing_with_the_reas
     monkeypatch.setattr(answer, "sentences", lambda *_, **__: references(test_pairs))
     monkeypatch.setattr(answer, "attention_on_edits", lambda *_: None)
     found = answer.answer(elsewhere, "pairs", Answering())
-    assert "baselines" not in found
+    assert "baselines" not in found and "retrieval_examples" not in found
     assert found["missing"]["baselines"].startswith(
         "the training data cannot be opened: no folder of recordings at gone"
     )

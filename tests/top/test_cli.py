@@ -390,6 +390,7 @@ def test_evaluate_prints_one_table_with_the_baselines(
     assert said.startswith("pairs, greedy\n")
     for column in ("tiny_adc", "tiny_adc: most frequent", "tiny_adc: nearest"):
         assert f"| {column} " in said
+    assert f"\nBaselines know the first {tiny_run.TRAIN} training pairs.\n" in said
 
 
 def test_evaluate_prints_the_scores_of_given_answers(
