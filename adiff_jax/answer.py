@@ -26,7 +26,14 @@ from adiff_jax.evaluate.captions import CaptionConfig, Metric
 from adiff_jax.evaluate.evaluator import evaluate
 from adiff_jax.evaluate.gather import gather_objects
 from adiff_jax.evaluate.predictions import Prediction, read_predictions, write_predictions
-from adiff_jax.evaluate.scoring import ScoreConfig, check_required, score, write_metrics
+from adiff_jax.evaluate.scoring import (
+    ScoreConfig,
+    Scored,
+    add_intervals,
+    check_required,
+    score,
+    write_metrics,
+)
 from adiff_jax.evaluate.tagging import tagging_scores
 from adiff_jax.experiment import ConfigError, Split
 from adiff_jax.models.adc import AdcModel
@@ -113,6 +120,8 @@ def answer(trained: Trained, split: str, config: Answering) -> dict[str, Any]:
             both = structured.swap_consistency(_texts(predictions), _texts(backward), reader)
             consistency = float(both.values.sum() / both.counts.sum())
             metrics["structured"]["swap"] = {"consistent": consistency}
+            measured = Scored(metrics, {"structured.swap.consistent": both})
+            add_intervals(measured, truths_of(source), ScoreConfig())
         if isinstance(source, EditedPairs):
             looked = attention_on_edits(parts, trained.variables, parts.rows(source), source)
             if looked is not None:

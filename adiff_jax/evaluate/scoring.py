@@ -76,11 +76,10 @@ def score(
     MetricError when a required metric cannot run or fails.
     """
     systems = {"": predictions, **(baselines or {})}
-    clusters = Clusters.of([truth.recordings for truth in _by_id(truths)])
     results = {}
     for name, answers in systems.items():
         scored = measure(answers, truths, config, read_edits=read_edits)
-        _add_intervals(scored, clusters, config)
+        add_intervals(scored, truths, config)
         results[name] = scored.scores
     result = results.pop("")
     return {**result, "baselines": results} if baselines else result
@@ -167,7 +166,9 @@ def _measure_structure(
     scored.scores["structured"] = scores
 
 
-def _add_intervals(scored: Scored, clusters: Clusters, config: ScoreConfig) -> None:
+def add_intervals(scored: Scored, truths: Sequence[Truth], config: ScoreConfig) -> None:
+    """Add to the scores the interval of each measure, or the reason why it is missing."""
+    clusters = Clusters.of([truth.recordings for truth in _by_id(truths)])
     for name, (values, counts) in scored.measures.items():
         try:
             ends = interval(

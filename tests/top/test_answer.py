@@ -44,6 +44,8 @@ def test_metrics_json_holds_the_nested_scores_that_are_returned(
         assert 0 <= written["structured"][name]["accuracy"] <= 1
         assert written["structured"][name] == pytest.approx(answered["structured"][name])
     assert 0 <= written["structured"]["swap"]["consistent"] <= 1
+    name = "structured.swap.consistent"
+    assert name in written["intervals"] or f"intervals.{name}" in written["missing"]
     assert written["split"] == "pairs"
     assert written["checkpoint"] == 4
     assert written["decode"] == "greedy"
