@@ -189,8 +189,8 @@ def test_differences_of_shares_stay_between_all_and_none():
     wrong[0, :4] = 1
     free = paired_interval(right, wrong, clusters)
     assert free.low < free.mean < 1 < free.high
-    assert paired_interval(right, wrong, clusters, within=(-1, 1)) == (free.mean, free.low, 1)
-    assert paired_interval(wrong, right, clusters, within=(-1, 1)).low == -1
+    assert paired_interval(right, wrong, clusters, within=(-1.0, 1.0)) == (free.mean, free.low, 1)
+    assert paired_interval(wrong, right, clusters, within=(-1.0, 1.0)).low == -1
 
 
 def test_one_recording_in_all_pairs_allows_no_interval():

@@ -207,7 +207,7 @@ def test_paired_differences_of_two_systems_find_which_is_better():
 def test_no_difference_of_shares_exceeds_all_against_none():
     runs = [
         [measure(right(wrong=wrong), truths(), CONFIG, read_edits=read_edits) for wrong in seeds]
-        for seeds in (((), (), ()), (range(0, 40, 2), range(0, 40, 2), ()))
+        for seeds in (((), ()), (range(0, 40, 2), ()))
     ]
     found = compare(runs[0], runs[1], truths(), CONFIG)["structured.attribution.wrong_clip"]
     assert -1 == found.low < found.mean < 0

@@ -21,6 +21,7 @@ from adiff_jax.data.synth.fixed_sets import ESC10_SETS
 from adiff_jax.evaluate.captions import Metric, MetricError
 from adiff_jax.experiment import Experiment
 from adiff_jax.run import Trained
+from tests.top.tiny_run import TRAIN
 
 VERBS = ("demo", "train", "evaluate", "explain", "ablate", "data", "bench", "metrics")
 
@@ -390,7 +391,7 @@ def test_evaluate_prints_one_table_with_the_baselines(
     assert said.startswith("pairs, greedy\n")
     for column in ("tiny_adc", "tiny_adc: most frequent", "tiny_adc: nearest"):
         assert f"| {column} " in said
-    assert f"\nBaselines know the first {tiny_run.TRAIN} training pairs.\n" in said
+    assert f"\nBaselines know the first {TRAIN} training pairs.\n" in said
 
 
 def test_evaluate_prints_the_scores_of_given_answers(
