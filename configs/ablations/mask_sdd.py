@@ -1,4 +1,8 @@
-"""{full attention, CAC} × {SDD off, late}: adiff ablate configs/ablations/mask_sdd.py."""
+"""{full attention, CAC} × {SDD off, late}: adiff ablate configs/ablations/mask_sdd.py.
+
+One CPU core: a cell takes 6 minutes, 8 to 10 with SDD, after 9 minutes for the features of all of
+them; two cells run beside each other with --cell 0/2 and 1/2. Results in docs/results.md.
+"""
 
 from dataclasses import replace
 
