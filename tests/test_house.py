@@ -124,7 +124,12 @@ def test_readme_begins_with_the_two_commands() -> None:
 
 @pytest.mark.parametrize(
     "document",
-    ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", *sorted(os.listdir(REPOSITORY / "docs"))],
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        *sorted(path.name for path in (REPOSITORY / "docs").glob("*.md")),
+    ],
 )
 def test_links_between_documents_lead_somewhere(document: str) -> None:
     path = REPOSITORY / document

@@ -111,8 +111,7 @@ class RunDirectory:
         resumed run may differ from the stored configuration, because they change no result.
         Raises RunDirectoryError with every other field that differs, or when it is a file.
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise RunDirectoryError(f"{self.path} is a file: choose a directory to train in")
+        self._check_is_directory()
         ours = json.loads(experiment_json)
         if self.experiment.exists():
             theirs = json.loads(self.read_experiment())
@@ -145,6 +144,10 @@ class RunDirectory:
                 _write(self.experiment, json.dumps(json.loads(experiment_json), indent=2))
                 _write(self.environment, json.dumps(environment(), indent=2))
 
+    def _check_is_directory(self) -> None:
+        if self.path.exists() and not self.path.is_dir():
+            raise RunDirectoryError(f"{self.path} is a file: choose a directory to train in")
+
     def _holds_results(self) -> bool:
         """Whether there are predictions, or checkpoints that a save has finished. (What was set
         aside as unreadable counts; what a kill left half saved does not.)"""
@@ -166,6 +169,7 @@ class RunDirectory:
         if jax.process_index() != 0 or "://" in str(self.path):
             yield
             return
+        self._check_is_directory()
         self.path.mkdir(parents=True, exist_ok=True)
         with open(self.path / ".lock", "a+") as file:
             try:

@@ -183,7 +183,7 @@ def test_classes_that_a_sentence_cannot_tell_apart_are_refused(tmp_path: Path) -
             path.parent.mkdir(exist_ok=True)
             sf.write(path, 0.1 * np.random.default_rng(clip).standard_normal(RATE), RATE)
     folder = Folder(str(tmp_path), backgrounds=("rain",))
-    with pytest.raises(ValueError, match="'door_wood_knock' and 'door_knock' are both called"):
+    with pytest.raises(ValueError, match="'door_knock' and 'door_wood_knock' are both called"):
         open_source(SynthPairs(folder, rate=RATE))
 
 
