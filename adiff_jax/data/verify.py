@@ -21,7 +21,7 @@ from etils import epath
 from adiff_jax.audio.io import AudioError, SilentClipError, read_audio
 from adiff_jax.data.builders.table_source import Table, TableSource, table_splits
 from adiff_jax.data.export import AUDIO, TABLE, read_journal, wave_hash
-from adiff_jax.data.synth.layouts import AUDIO_SUFFIXES, fold_and_original
+from adiff_jax.data.synth.layouts import AUDIO_SUFFIXES, find, fold_and_original
 from adiff_jax.text_files import read_text
 
 _COLUMNS = (("s1_fn", "s2_fn"), ("filepath1", "filepath2"), ("file",), ("filename",))
@@ -70,7 +70,10 @@ class Report:
 
 
 def verify(paths: Sequence[str]) -> Report:
-    """Check every clip of every split; ValueError for a path that is neither table nor folder."""
+    """Check every clip of every split; ValueError for a path that is neither table nor folder.
+
+    A folder that does not exist as given is looked up under ADIFF_DATA, as in training.
+    """
     report = Report()
     heard: dict[str, dict[str, str]] = {}
     known: dict[str, str] = {}
@@ -109,6 +112,7 @@ class _Split:
 
 
 def _splits(path: str) -> Iterator[_Split]:
+    path = path if epath.Path(path).exists() else str(find(path))
     names = table_splits(path)
     if not names:
         yield from _splits_of_files(path)
@@ -158,8 +162,6 @@ def _clips_of(split: str) -> list[_Named]:
     path = epath.Path(split)
     if path.is_file():
         return _clips_of_table(path)
-    if not path.is_dir():
-        raise ValueError(f"{split} is neither a CSV table nor a folder; check the path")
     for table in _TABLES:
         if (path / table).is_file():
             return _clips_of_table(path / table)

@@ -217,8 +217,16 @@ def test_a_table_saved_by_a_spreadsheet_is_read(splits: tuple[Path, Path]) -> No
         verify(paths(splits[0]))
 
 
+def test_a_folder_is_found_where_training_finds_it(
+    splits: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ADIFF_DATA", str(splits[0].parent))
+    monkeypatch.chdir("/")
+    assert verify([splits[0].name]).counts == verify([str(splits[0])]).counts
+
+
 def test_paths_that_are_no_split_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="neither a CSV table nor a folder"):
+    with pytest.raises(ValueError, match="no folder of recordings at"):
         verify([str(tmp_path / "nowhere")])
     with pytest.raises(ValueError, match="nor any audio file"):
         verify([str(tmp_path)])
