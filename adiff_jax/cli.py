@@ -172,7 +172,9 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
             )
         else:
             sub.add_argument("--split", default="train", help="train, validation or a test split")
-        sub.add_argument("--size", type=int, help="only the first examples")
+        sub.add_argument(
+            "--size", type=int, help="how many examples (a recipe file has a size of its own)"
+        )
         sub.add_argument("--out", required=True)
         if name == "synth":
             sub.add_argument("--format", choices=["flac", "wav"], default="flac")
