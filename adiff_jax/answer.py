@@ -24,7 +24,7 @@ from adiff_jax.decode.generate import parse_strategy
 from adiff_jax.evaluate import baselines, structured
 from adiff_jax.evaluate.captions import CaptionConfig, Metric
 from adiff_jax.evaluate.evaluator import evaluate
-from adiff_jax.evaluate.gather import gather_objects
+from adiff_jax.evaluate.gather import gather_each, gather_objects
 from adiff_jax.evaluate.predictions import Prediction, read_predictions, write_predictions
 from adiff_jax.evaluate.scoring import (
     ScoreConfig,
@@ -254,10 +254,7 @@ def embeddings(parts: Parts, variables: Variables, source: Source) -> np.ndarray
             {"id": int(arrays["example_id"][place]), "embedding": found[place].tolist()}
             for place in np.flatnonzero(arrays["valid"])
         ]
-    every = sorted(gather_objects(rows), key=lambda row: row["id"])
-    if [row["id"] for row in every] != list(range(len(source))):
-        raise ValueError(f"{len(every)} pairs were embedded, not each of {len(source)} once")
-    return np.array([row["embedding"] for row in every])
+    return np.array([row["embedding"] for row in gather_each(rows, len(source))])
 
 
 @partial(jax.jit, static_argnames="module")

@@ -25,9 +25,6 @@ from adiff_jax.run import Trained, load_trained
 
 Clip = str | PathLike[str] | np.ndarray
 
-LOUDEST = 10.0
-"""Peak of an array above which it does not hold samples within ±1, not even overdriven ones."""
-
 
 @dataclass(frozen=True)
 class Explanation:
@@ -119,11 +116,6 @@ class Explainer:
                     "samples divided by 32768)"
                 )
             check_wave(clip, "the array given as a clip")
-            if (peak := np.abs(clip).max()) > LOUDEST:
-                raise AudioError(
-                    f"the array given as a clip has a peak of {peak:g}: give floats within ±1 "
-                    "(16-bit samples divided by 32768)"
-                )
             return clip.astype(np.float32)
         return read_audio(fspath(clip), self.rate)
 

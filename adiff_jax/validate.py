@@ -17,7 +17,7 @@ from adiff_jax.data.synth.captions import read_edits
 from adiff_jax.decode.sampling import Greedy
 from adiff_jax.evaluate import structured
 from adiff_jax.evaluate.evaluator import evaluate
-from adiff_jax.evaluate.gather import gather_objects
+from adiff_jax.evaluate.gather import gather_each, gather_objects
 from adiff_jax.evaluate.structured import ReadEdits
 from adiff_jax.evaluate.tagging import tagging_scores
 from adiff_jax.models.tagger import TaggerModel
@@ -107,9 +107,7 @@ def tag(
     for arrays in parts.rows(source):
         logits = _tag_logits(parts.objective.module, variables, parts.to_batch(arrays))
         rows += _tag_rows(arrays, local_rows(logits, parts.mesh))
-    found = sorted(gather_objects(rows), key=lambda row: row["id"])
-    if [row["id"] for row in found] != list(range(len(source))):
-        raise ValueError(f"{len(found)} clips were scored, not each of {len(source)} once")
+    found = gather_each(rows, len(source))
     scores = np.array([row["scores"] for row in found])
     labels = np.array([row["labels"] for row in found])
     return scores, labels, {"mAP": tagging_scores(scores, labels, parts.classes)["mAP"]}

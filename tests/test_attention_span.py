@@ -1,12 +1,18 @@
 """Attention on the edited span: the ratio, and which spans a program edits."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from adiff_jax.attention_span import edited_spans, span_ratio
+from adiff_jax.attention_span import attention_on_edits, edited_spans, span_ratio
 from adiff_jax.data.schema import Edit
+from adiff_jax.data.sources import open_source
 from adiff_jax.data.synth.edits import PairScenes
 from adiff_jax.data.synth.scenes import Event, Scene
+from adiff_jax.parallel.mesh import make_mesh
+from adiff_jax.parts import Parts
+from tests.top import tiny_run
 
 
 def scene(*events: Event) -> Scene:
@@ -19,6 +25,17 @@ def event(label: str, onset: float) -> Event:
 
 def drawn(event: Event) -> float:
     return event.duration
+
+
+@pytest.mark.parametrize("seconds", [0.5, 2.0])
+def test_scenes_that_the_window_crops_or_pads_are_not_measured(seconds: float) -> None:
+    experiment = tiny_run.adc("unused")
+    encode = replace(experiment.data.encode, seconds=seconds)
+    experiment = replace(experiment, data=replace(experiment.data, encode=encode))
+    pairs = open_source(tiny_run.pairs("test", 1))
+    parts = Parts(experiment, make_mesh(experiment.mesh), None)
+    unread = ({}[name] for name in ("rows",))  # an error as soon as one is asked for
+    assert attention_on_edits(parts, {}, unread, pairs) is None
 
 
 def test_uniform_attention_has_ratio_one_under_either_mask() -> None:

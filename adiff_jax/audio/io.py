@@ -17,6 +17,8 @@ SHORTEST_SECONDS = 0.01
 # Peak amplitude up to which nothing is heard: one step of 16-bit audio, 90 dB below full scale.
 # What rounding leaves of channels that cancel is no more, and a 16-bit file could not hold less.
 SILENCE = 2.0**-15
+# Peak above which floats are no samples within ±1, not even overdriven ones: integers, most often.
+LOUDEST = 10.0
 
 # Output samples at either end in which a tone that is cut off rings through the resampler, though
 # the tone itself is above its band: measured with soxr, 5e-4 after 16 samples, 2e-6 after 80.
@@ -90,7 +92,8 @@ def decode_audio(data: bytes, name: str, rate: int) -> np.ndarray:
 
 
 def check_wave(wave: np.ndarray, name: str) -> None:
-    """Raises AudioError, naming the clip `name`, unless `wave` is [n], finite and audible."""
+    """Raises AudioError, naming the clip `name`, unless `wave` is [n], finite, audible and scaled
+    to ±1."""
     if wave.ndim != 1:
         raise AudioError(f"{name} has shape {wave.shape}; a clip is one axis of samples")
     if len(wave) < 2:
@@ -101,7 +104,12 @@ def check_wave(wave: np.ndarray, name: str) -> None:
             f"{name} holds {broken} samples of {len(wave)} that are NaN or infinite; "
             "export it again"
         )
-    if np.abs(wave).max() <= SILENCE:
+    if (peak := np.abs(wave).max()) > LOUDEST:
+        raise AudioError(
+            f"{name} has a peak of {peak:g}, where samples lie within ±1: divide 16-bit integers "
+            "by 32768, or export it again"
+        )
+    if peak <= SILENCE:
         raise SilentClipError(
             f"{name} is silent throughout (channels mixed, its peak is at most one 16-bit step); "
             "record or export it again, or leave it out"

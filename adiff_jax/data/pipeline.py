@@ -27,11 +27,10 @@ class LoaderConfig:
     """How far ahead and by whom batches are made.
 
     `workers` processes (0: none, this process loads) of `threads` threads each keep `prefetch`
-    batches ready or in the making, at least one a thread; each worker has up to four more on
-    their way to this process. Threads are
-    enough for reading stored audio, workers pay where Python does the work, as in rendering
-    scenes. A script that uses workers needs the usual `if __name__ == "__main__":`, since they
-    import it.
+    batches ready or in the making, one a thread or more; each worker has up to four more on their
+    way to this process. Threads are enough for reading stored audio, workers pay where Python does
+    the work, as in rendering scenes. A script that uses workers needs the usual
+    `if __name__ == "__main__":`, since they import it.
     """
 
     workers: int = 0

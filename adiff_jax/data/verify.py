@@ -112,7 +112,11 @@ class _Split:
 
 
 def _splits(path: str) -> Iterator[_Split]:
-    path = path if epath.Path(path).exists() else str(find(path))
+    if not epath.Path(path).exists():
+        try:
+            path = str(find(path))
+        except ValueError as error:
+            raise ValueError(f"{path} is neither a CSV table nor a folder: {error}") from error
     names = table_splits(path)
     if not names:
         yield from _splits_of_files(path)

@@ -18,6 +18,17 @@ def alone(rows: list[Row]) -> list[Row]:
     return rows
 
 
+def gather_each(rows: list[Row], count: int) -> list[Row]:
+    """Rows of every process, ordered by "id", which must be each of 0 to `count` - 1 once.
+
+    A collective, as `gather_objects`. Raises ValueError when an id is missing or there twice.
+    """
+    found = sorted(gather_objects(rows), key=lambda row: row["id"])
+    if [row["id"] for row in found] != list(range(count)):
+        raise ValueError(f"{len(found)} examples came back, not each of {count} once")
+    return found
+
+
 def gather_objects(rows: list[Row]) -> list[Row]:
     """Rows of every process of the running JAX program, in process order.
 

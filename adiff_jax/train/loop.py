@@ -183,6 +183,7 @@ def fit(
                 _check_saved(checkpoints, step - 1)
                 raise TrainingError(_diverged(dispatched, values, config))
             log = _due(step, config.log_every, config.steps)
+            # NaN in a step that was applied: a term that no row of its batch has.
             values = {name: value for name, value in values.items() if not math.isnan(value)}
             progress.finished(step, values, dispatched.waited, run_step.flops, log)
 

@@ -17,12 +17,7 @@ from jax.sharding import Mesh
 from adiff_jax.arrays import Batch
 from adiff_jax.parallel.sharding import Rules, leaf_path, tree_shardings
 from adiff_jax.protocol import Objective, Variables
-from adiff_jax.train.optim import (
-    Optimizer,
-    also_frozen,
-    trainable,
-    transformation,
-)
+from adiff_jax.train.optim import Optimizer, also_frozen, trainable, transformation
 
 
 @struct.dataclass

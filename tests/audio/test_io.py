@@ -233,6 +233,7 @@ def test_a_wav_stream_of_unknown_length_is_no_truncated_file() -> None:
         (np.zeros(0, np.float32), "nothing to hear"),
         (np.zeros(100, np.float32), "silent"),
         (np.array([0.1, np.nan, 0.2], np.float32), "NaN"),
+        (np.array([0.1, -20_000.0, 0.2], np.float32), "peak of 20000.*by 32768"),
     ],
 )
 def test_check_wave_names_the_clip(wave: np.ndarray, complaint: str) -> None:

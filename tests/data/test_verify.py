@@ -226,7 +226,7 @@ def test_a_folder_is_found_where_training_finds_it(
 
 
 def test_paths_that_are_no_split_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no folder of recordings at"):
+    with pytest.raises(ValueError, match="neither a CSV table nor a folder: no folder of rec"):
         verify([str(tmp_path / "nowhere")])
     with pytest.raises(ValueError, match="nor any audio file"):
         verify([str(tmp_path)])

@@ -5,7 +5,9 @@ import socket
 import subprocess
 import sys
 
-from adiff_jax.evaluate.gather import gather_objects
+import pytest
+
+from adiff_jax.evaluate.gather import gather_each, gather_objects
 
 PROGRAM = """
 import json, sys
@@ -42,3 +44,13 @@ def test_two_processes_both_get_all_rows_in_process_order():
 
 def test_one_process_keeps_its_rows():
     assert gather_objects([{"a": 1}]) == [{"a": 1}]
+
+
+def test_each_example_comes_back_once_and_in_order():
+    assert gather_each([{"id": 1}, {"id": 0}], 2) == [{"id": 0}, {"id": 1}]
+
+
+@pytest.mark.parametrize("ids", [[0], [0, 1, 1], [0, 2], []])
+def test_an_example_that_is_missing_or_there_twice_is_an_error(ids: list[int]):
+    with pytest.raises(ValueError, match=f"{len(ids)} examples came back, not each of 2 once"):
+        gather_each([{"id": index} for index in ids], 2)

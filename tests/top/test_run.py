@@ -249,6 +249,10 @@ def pattern_of_nothing(experiment: Experiment) -> Experiment:
     return replace(experiment, train=replace(experiment.train, optimizer=lost))
 
 
+def mistyped_strategy(experiment: Experiment) -> Experiment:
+    return replace(experiment, evaluation=Evaluation(batch=8, decode="beem:4"))
+
+
 def pairs_for_a_tagger(experiment: Experiment) -> Experiment:
     return replace(experiment, model=tiny_run.tagger().model)
 
@@ -268,6 +272,7 @@ def other_classes(experiment: Experiment) -> Experiment:
         (frozen_by_pattern, "freeze holds every .* encoder.* set model.freeze_encoder to True"),
         (frozen_tagger, "freeze holds every .* encoder.* a tagger trains its encoder"),
         (pattern_of_nothing, "multipliers: 'encodr/.*' matches no parameter; paths look like"),
+        (mistyped_strategy, "evaluation.decode: decoding strategy 'beem:4': 'beem' is not known"),
         (pairs_for_a_tagger, "data.train is SynthPairs: a tagger trains on LabelledMixes"),
         (other_classes, r"model.classes is 3, but the training source has 8 classes: \w+, "),
     ],

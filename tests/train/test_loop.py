@@ -66,6 +66,25 @@ def test_the_log_holds_losses_and_rates_when_they_are_due(
     assert list((tmp_path / "tensorboard").iterdir())
 
 
+def test_every_step_is_counted_in_the_window_in_which_it_ended(tmp_path: Path) -> None:
+    train(tmp_path, steps=5, log_every=1, save_every=3)
+    found = lines(tmp_path, "train")
+    assert [line["step"] for line in found] == [1, 2, 3, 4, 5]
+    assert all("step_seconds" in line for line in found)
+
+
+def test_a_term_that_no_row_has_is_not_logged_as_a_number(tmp_path: Path) -> None:
+    def batches(start: int) -> Iterator[Rows]:
+        for step in itertools.count(start):
+            rows = rows_of(step)
+            yield {**rows, "labels": -np.abs(rows["labels"])} if step % 2 else rows
+
+    train(tmp_path, batches, steps=4, log_every=1)
+    found = lines(tmp_path, "train")
+    assert ["loss/absolute" in line for line in found] == [True, False, True, False]
+    assert all(math.isfinite(line["loss"]) for line in found)
+
+
 def test_a_finished_run_is_returned_without_another_step(tmp_path: Path) -> None:
     first = train(tmp_path)
     log = (tmp_path / "metrics.jsonl").read_text()
