@@ -21,6 +21,7 @@ from adiff_jax.data.schema import Example
 from adiff_jax.data.transforms import Encode, middle
 from adiff_jax.decode.beam import Beam
 from adiff_jax.decode.generate import Generation, generate, parse_strategy
+from adiff_jax.models.adc import Adc
 from adiff_jax.run import Trained, load_trained
 
 Clip = str | PathLike[str] | np.ndarray
@@ -62,7 +63,9 @@ class Explainer:
     @property
     def frame_seconds(self) -> float:
         """Seconds between the encoder's output frames."""
-        encoder = self.experiment.model.encoder
+        model = self.experiment.model
+        assert isinstance(model, Adc)  # a tagger was refused
+        encoder = model.encoder
         return encoder.frontend.frame_seconds * encoder.stride
 
     def __call__(

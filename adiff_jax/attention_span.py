@@ -21,7 +21,7 @@ from adiff_jax.data.synth.made import EditedPairs
 from adiff_jax.data.synth.render import heard_seconds
 from adiff_jax.data.synth.scenes import Event, Scene
 from adiff_jax.evaluate.gather import gather_objects
-from adiff_jax.models.adc import AdcModel
+from adiff_jax.models.adc import Adc, AdcModel
 from adiff_jax.parallel.mesh import local_rows
 from adiff_jax.parts import Parts
 from adiff_jax.protocol import Variables
@@ -41,7 +41,9 @@ def attention_on_edits(
     """
     if pairs.recipe.duration != parts.experiment.data.encode.seconds:
         return None
-    encoder = parts.experiment.model.encoder
+    model = parts.experiment.model
+    assert isinstance(model, Adc)  # what else has an attention over frames
+    encoder = model.encoder
     frame_seconds = encoder.frontend.frame_seconds * encoder.stride
     heard = partial(heard_seconds, library=pairs.library)
     found = []

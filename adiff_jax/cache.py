@@ -17,8 +17,9 @@ from adiff_jax.data.pipeline import evaluation_batches
 from adiff_jax.data.schema import Arrays, Source
 from adiff_jax.data.transforms import Encode
 from adiff_jax.experiment import ConfigError, Data, DataConfig, source_json
-from adiff_jax.models.build import build_encoder
+from adiff_jax.models.build import Encoder, build_encoder
 from adiff_jax.models.features import Augment, as_channels, clip_features
+from adiff_jax.models.htsat import Htsat
 from adiff_jax.parts import open_data
 from adiff_jax.run import Trained, load_trained
 
@@ -34,12 +35,12 @@ def cached(config: DataConfig, encoder_run: str, path: str, data: Data) -> Cache
     of another length, and for an encoder that single clips of `data` cannot be given to.
     """
     trained = load_trained(encoder_run)
-    _check_encoder(trained, encoder_run, data)
+    encoder = _encoder(trained, encoder_run, data)
     made_of = made_from(config, data) | {"encoder": _fingerprint(trained)}
     already = is_cached(path, made_of)  # asked by every process, so that all refuse together
     if jax.process_index() == 0 and not already:
         source = open_data(config)
-        write_features(path, source, encode_pairs(trained, source, data), made_of)
+        write_features(path, source, encode_pairs(trained, encoder, source, data), made_of)
     multihost_utils.sync_global_devices(f"features in {path}")
     if not is_cached(path, made_of):  # also when another job wrote others meanwhile
         raise ConfigError(f"{path} is not on a disk that process {jax.process_index()} sees")
@@ -64,20 +65,19 @@ def is_cached(path: str, made_of: Mapping[str, Any]) -> bool:
 
 
 def encode_pairs(
-    trained: Trained, source: Source, data: Data
+    trained: Trained, encoder: Encoder, source: Source, data: Data
 ) -> Iterator[tuple[Arrays, np.ndarray, np.ndarray]]:
     """(loader batch, frames [b 2 f d], valid frames [b 2]) of every pair, by a run's encoder."""
-    config = trained.parts.experiment.model.encoder
-    module = build_encoder(config, jnp.float32)
+    module = build_encoder(encoder, jnp.float32)
     variables = {name: tree["encoder"] for name, tree in trained.variables.items()}
 
     @jax.jit
     def encode(audio: jax.Array, lengths: jax.Array) -> tuple[jax.Array, jax.Array]:
-        features = clip_features(config, Augment(), audio, lengths, None)
+        features = clip_features(encoder, Augment(), audio, lengths, None)
         found: Any = module.apply(
             variables,
-            as_channels([features], config.channels),
-            frame_lengths(config.frontend, lengths),
+            as_channels([features], encoder.channels),
+            frame_lengths(encoder.frontend, lengths),
         )
         frames, mask = found
         return frames, mask.sum(axis=1)
@@ -94,8 +94,14 @@ def encode_pairs(
             bar.update(int(arrays["valid"].sum()))
 
 
-def _check_encoder(trained: Trained, run: str, data: Data) -> None:
+def _encoder(trained: Trained, run: str, data: Data) -> Encoder:
+    """The encoder of a run; ConfigError unless single clips of `data` can be given to it."""
     encoder = trained.parts.experiment.model.encoder
+    if isinstance(encoder, Htsat):
+        raise ConfigError(
+            f"features_from: the encoder of {run} is Htsat, whose tokens are no frames that a "
+            "comparison reads: name a run of an encoder of the BYOL-A family"
+        )
     if encoder.channels != 1:
         raise ConfigError(f"features_from: the encoder of {run} reads pairs, not single clips")
     if encoder.frontend.rate != data.encode.rate:
@@ -103,6 +109,7 @@ def _check_encoder(trained: Trained, run: str, data: Data) -> None:
             f"features_from: the encoder of {run} hears {encoder.frontend.rate} Hz, but "
             f"data.encode.rate is {data.encode.rate} Hz"
         )
+    return encoder
 
 
 def _fingerprint(trained: Trained) -> str:

@@ -13,12 +13,21 @@ from tqdm import tqdm
 
 from adiff_jax.audio.frontends import frame_lengths, log_mel
 from adiff_jax.data.transforms import Encode
-from adiff_jax.experiment import Experiment
+from adiff_jax.experiment import ConfigError, Experiment
+from adiff_jax.models.htsat import Htsat
 from adiff_jax.parts import open_data
 
 
 def log_mel_statistics(experiment: Experiment, examples: int = 128) -> tuple[float, float]:
-    """(mean, standard deviation) over all valid frames and bins of the first training examples."""
+    """(mean, standard deviation) over all valid frames and bins of the first training examples.
+
+    Raises ConfigError for an encoder that learns them.
+    """
+    if isinstance(experiment.model.encoder, Htsat):
+        raise ConfigError(
+            "model.encoder is Htsat, which has no mean and std: its batch norm learns them per mel "
+            "bin in training, so there is nothing to set"
+        )
     source = open_data(experiment.data.train)
     frontend = experiment.model.encoder.frontend
     encode = Encode(experiment.data.encode)

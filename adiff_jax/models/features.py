@@ -28,11 +28,16 @@ def clip_features(
     if key is None:
         return (log_mel(frontend, audio) - encoder.mean) / encoder.std
     key_shift, key_spec = jax.random.split(key)
-    if augment.shift_seconds > 0:
-        most = round(augment.shift_seconds * frontend.rate)
-        audio = time_shift(key_shift, most, audio, lengths)
+    audio = shifted(augment, frontend.rate, audio, lengths, key_shift)
     features = (log_mel(frontend, audio) - encoder.mean) / encoder.std
     return spec_augment(key_spec, augment.spec, features)
+
+
+def shifted(augment: Augment, rate: int, audio: Waves, lengths: Lengths, key: jax.Array) -> Waves:
+    """`audio` [b n] at `rate` Hz, every clip moved in time by up to `augment.shift_seconds`."""
+    if augment.shift_seconds > 0:
+        return time_shift(key, round(augment.shift_seconds * rate), audio, lengths)
+    return audio
 
 
 def as_channels(features: list[Float[Array, "b f m"]], channels: int) -> Float[Array, "b f m c"]:

@@ -1,55 +1,143 @@
-"""A tagger: any encoder of the house with one linear layer on its pooled frames.
+"""A tagger: which events a clip holds. Stage 1 of staged training, and what ADIFF hears with.
 
-Stage 1 of staged training: clip embedding = max over time + mean over time (BYOL-A), then one
-logit per class.
+Over an encoder of frames (BYOL-A) the clip embedding is max over time + mean over time, and one
+linear layer gives a logit per class. Over HTSAT both are its own: the mean of its tokens, and the
+published head that reads the tokens.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float
+from flax import struct
+from jaxtyping import Array, Bool, Float
 
-from adiff_jax.arrays import Batch
-from adiff_jax.audio.frontends import frame_lengths
+from adiff_jax.arrays import Batch, Lengths, Waves
+from adiff_jax.audio.frontends import frame_lengths, log_mel
 from adiff_jax.models.build import Encoder, build_encoder
 from adiff_jax.models.byola import StridedByolA
-from adiff_jax.models.features import Augment, as_channels, clip_features
+from adiff_jax.models.features import Augment, as_channels, clip_features, shifted
+from adiff_jax.models.htsat import Htsat, HtsatEncoder, HtsatHead
 from adiff_jax.nn.recurrent import masked_max, masked_mean
 
 
 @dataclass(frozen=True)
 class Tagger:
-    """`classes` is the number of labels of the source."""
+    """`classes` is the number of labels of the source. HTSAT's SpecAugment is its own,
+    `encoder.augment`; of `augment` it only knows the shift.
 
-    encoder: Encoder = StridedByolA()
+    Raises ValueError for an `augment.spec` that HTSAT would not hear of.
+    """
+
+    encoder: Encoder | Htsat = StridedByolA()
     classes: int = 10
     augment: Augment = Augment()
     compute: Literal["float32", "bfloat16"] = "float32"
 
+    def __post_init__(self) -> None:
+        if isinstance(self.encoder, Htsat) and self.augment.spec != Augment().spec:
+            raise ValueError(
+                "augment.spec has no effect on Htsat, which masks after its batch norm: leave it "
+                "out, and set encoder.augment"
+            )
+
+
+@struct.dataclass
+class Heard:
+    """What a tagger makes of clips."""
+
+    embedding: Any  # [b d]
+    logits: Any  # [b c] float32
+
 
 class TaggerModel(nn.Module):
-    """One clip -> logits [b c]. Its encoder's parameters carry over to `Adc`'s."""
+    """Single clips -> logits [b c]. A frame encoder's parameters carry over to `Adc`'s."""
 
     config: Tagger
 
     def setup(self) -> None:
-        dtype = jnp.dtype(self.config.compute)
-        self.encoder = build_encoder(self.config.encoder, dtype)
-        self.head = nn.Dense(self.config.classes, dtype=jnp.float32)
+        config = self.config
+        dtype = jnp.dtype(config.compute)
+        self.encoder: nn.Module
+        self.head: nn.Module
+        match config.encoder:
+            case Htsat():
+                self.encoder = HtsatEncoder(config.encoder, dtype)
+                self.head = HtsatHead(config.encoder, config.classes)
+            case _:
+                self.encoder = build_encoder(config.encoder, dtype)
+                self.head = nn.Dense(config.classes, dtype=jnp.float32)
+
+    def listen(
+        self,
+        audio: Waves,
+        lengths: Lengths,
+        valid: Bool[Array, " b"],
+        train: bool = False,
+        key: jax.Array | None = None,
+    ) -> Heard:
+        """Clips [b n] at the frontend's rate, `lengths` [b] of their samples valid -> embedding
+        and logits. Rows that are not `valid` take no part in batch statistics.
+
+        In training, augmentation draws from `key`, one value per row, or from the stream
+        "augment" when none is given; in evaluation there is none.
+        """
+        if isinstance(self.config.encoder, Htsat):
+            tokens = self._tokens(self.config.encoder, audio, lengths, valid, train, key)
+            return Heard(_mean(tokens), self.head(tokens).mean(axis=1))
+        embedding = self._pooled(self.config.encoder, audio, lengths, valid, train, key)
+        return Heard(embedding, self.head(embedding.astype(jnp.float32)))
 
     def embed(self, batch: Batch, train: bool = False) -> Float[Array, "b d"]:
-        """Clip embedding of `audio_1`: max over time + mean over time."""
-        config = self.config.encoder
-        key = self.make_rng("augment") if train else None
-        features = clip_features(config, self.config.augment, batch.audio_1, batch.length_1, key)
+        """Clip embedding of `audio_1`; the head's parameters are not needed."""
+        given = batch.audio_1, batch.length_1, batch.valid, train
+        if isinstance(self.config.encoder, Htsat):
+            return _mean(self._tokens(self.config.encoder, *given))
+        return self._pooled(self.config.encoder, *given)
+
+    def __call__(self, batch: Batch, train: bool = False) -> Float[Array, "b c"]:
+        return self.listen(batch.audio_1, batch.length_1, batch.valid, train).logits
+
+    def _tokens(
+        self,
+        config: Htsat,
+        audio: Waves,
+        lengths: Lengths,
+        valid: jax.Array,
+        train: bool,
+        key: jax.Array | None = None,
+    ) -> Float[Array, "b s d"]:
+        frames = frame_lengths(config.frontend, lengths * valid)
+        if not train:
+            return self.encoder(log_mel(config.frontend, audio), frames)
+        key_shift, key_spec = jax.random.split(self._augment_key(key))
+        audio = shifted(self.config.augment, config.frontend.rate, audio, lengths, key_shift)
+        return self.encoder(log_mel(config.frontend, audio), frames, train, key_spec)
+
+    def _pooled(
+        self,
+        config: Encoder,
+        audio: Waves,
+        lengths: Lengths,
+        valid: jax.Array,
+        train: bool,
+        key: jax.Array | None = None,
+    ) -> Float[Array, "b d"]:
+        key = self._augment_key(key) if train else None
+        features = clip_features(config, self.config.augment, audio, lengths, key)
         frames, mask = self.encoder(
             as_channels([features], config.channels),
-            frame_lengths(config.frontend, batch.length_1 * batch.valid),
+            frame_lengths(config.frontend, lengths * valid),
             train,
         )
         return masked_max(frames, mask) + masked_mean(frames, mask)
 
-    def __call__(self, batch: Batch, train: bool = False) -> Float[Array, "b c"]:
-        return self.head(self.embed(batch, train).astype(jnp.float32))
+    def _augment_key(self, key: jax.Array | None) -> jax.Array:
+        return self.make_rng("augment") if key is None else key
+
+
+def _mean(tokens: Float[Array, "b s d"]) -> Float[Array, "b d"]:
+    """Mean over the tokens, taken in float32."""
+    return tokens.mean(axis=1, dtype=jnp.float32).astype(tokens.dtype)

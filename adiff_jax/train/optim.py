@@ -99,7 +99,7 @@ def transformation(config: Optimizer, steps: int) -> optax.GradientTransformatio
 def _decays(params: Params) -> Any:
     # by name as well as by axes: the bias of a layer with heads has two axes
     def decays(path: tuple[Any, ...], leaf: jax.Array) -> bool:
-        return leaf.ndim > 1 and not leaf_path(path).endswith("bias")
+        return leaf.ndim > 1 and not leaf_path(path).endswith(("bias", "bias_table"))
 
     return jax.tree_util.tree_map_with_path(decays, params)
 
