@@ -57,6 +57,8 @@ class Batch:
     length_2: Any = None  # [b] int32
     features_1: Any = None  # [b f d] cached encoder output
     features_2: Any = None  # [b f d]
+    prompt: Any = None  # [b p] int32, what is asked of a model that reads a prompt
+    prompt_mask: Any = None  # [b p] bool
     tokens: Any = None  # [b t] int32, targets only, end token included
     tokens_mask: Any = None  # [b t] bool
     labels: Any = None  # [b c] float32, tagging targets

@@ -16,7 +16,8 @@ from adiff_jax.data.features import CachedPairs, read_about, write_features
 from adiff_jax.data.pipeline import evaluation_batches
 from adiff_jax.data.schema import Arrays, Source
 from adiff_jax.data.transforms import Encode
-from adiff_jax.experiment import ConfigError, Data, DataConfig, source_json
+from adiff_jax.experiment import ConfigError, Data, DataConfig
+from adiff_jax.experiment_json import source_json
 from adiff_jax.models.build import Encoder, build_encoder
 from adiff_jax.models.features import Augment, as_channels, clip_features
 from adiff_jax.models.htsat import Htsat

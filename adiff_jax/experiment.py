@@ -1,34 +1,18 @@
-"""An experiment: the rooms' frozen dataclasses composed, loaded from a file, kept as JSON.
+"""An experiment: the rooms' frozen dataclasses composed, loaded from a file.
 
 A config file defines `get_config() -> Experiment`; it is loaded by path, and relative imports are
-resolved beside it, so that an ablation can write `from ..adc_esc10 import get_config`. The JSON
-form holds every field, with the class of each variant under "type", and reads back to an equal
-experiment; a field that is not known is an error that names it.
+resolved beside it, so that an ablation can write `from ..adc_esc10 import get_config`.
 """
 
-import dataclasses
-import difflib
-import functools
 import hashlib
 import importlib
-import json
 import sys
 import traceback
 import types
-import typing
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import cattrs
-from cattrs.errors import (
-    BaseValidationError,
-    ClassValidationError,
-    ForbiddenExtraKeysError,
-    IterableValidationError,
-)
-from cattrs.strategies import configure_tagged_union
 
 from adiff_jax.arrays import Constrain, unconstrained
 from adiff_jax.data.features import CachedPairs
@@ -38,6 +22,7 @@ from adiff_jax.data.synth.library import Procedural
 from adiff_jax.data.tokenizers import TokenizerConfig, Words
 from adiff_jax.data.transforms import EncodeConfig
 from adiff_jax.models.adc import Adc
+from adiff_jax.models.adiff import Adiff
 from adiff_jax.models.tagger import Tagger
 from adiff_jax.objectives import Captioning, Tagging
 from adiff_jax.parallel.mesh import MeshConfig
@@ -107,7 +92,7 @@ class Experiment:
     """Everything a run depends on; stored in its directory as `experiment.json`."""
 
     name: str = "adc"
-    model: Adc | Tagger = field(default_factory=Adc)
+    model: Adc | Adiff | Tagger = field(default_factory=Adc)
     label_smoothing: float = 0.05
     data: Data = field(default_factory=Data)
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -121,6 +106,7 @@ class Experiment:
                 f"model.encoder.frontend.rate ({self.model.encoder.frontend.rate} Hz) and "
                 f"data.encode.rate ({self.data.encode.rate} Hz) differ: set both to one rate"
             )
+        _check_conventions(self.model, self.data.encode)
         sources = {"data.train": self.data.train, "data.validation": self.data.validation}
         sources |= {f"data.test, {split.name}": split.source for split in self.data.test}
         for name, source in sources.items():
@@ -130,7 +116,7 @@ class Experiment:
     def objective(self, constrain: Constrain = unconstrained) -> Captioning | Tagging:
         """The model with its losses; `constrain` places activations on a mesh."""
         match self.model:
-            case Adc():
+            case Adc() | Adiff():
                 return Captioning(self.model, self.label_smoothing, constrain)
             case Tagger():
                 return Tagging(self.model)
@@ -142,6 +128,26 @@ class Experiment:
         if name not in named:
             raise ConfigError(f"split {name!r} is not one of {', '.join(named)}")
         return named[name]
+
+
+def _check_conventions(model: Adc | Adiff | Tagger, encode: EncodeConfig) -> None:
+    """Raise ConfigError when text and audio are prepared in another way than the model's."""
+    if not isinstance(model, Adiff):
+        return
+    if model.compat != encode.compat:
+        raise ConfigError(
+            f"model.compat is {model.compat!r}, data.encode.compat {encode.compat!r}: weights "
+            "trained with one way to crop clips, pad prompts and end texts mean nothing in "
+            "another; set both to the same"
+        )
+    if encode.prompt_tokens < 1:
+        raise ConfigError("data.encode.prompt_tokens is 0, but ADIFF reads a prompt: set it to 40")
+    room = model.lm.positions - model.prefix_length
+    if encode.max_tokens > room:
+        raise ConfigError(
+            f"data.encode.max_tokens is {encode.max_tokens}, but beside the prefix of "
+            f"{model.prefix_length} vectors model.lm.positions leaves {room}"
+        )
 
 
 # --- files ------------------------------------------------------------------------------------
@@ -201,82 +207,3 @@ def _load_attribute(path: str | Path, name: str) -> Callable[[], Any]:
     if found is None:
         raise ConfigError(f"{path} defines no {name}()")
     return found
-
-
-# --- JSON -------------------------------------------------------------------------------------
-
-
-def to_json(experiment: Experiment) -> str:
-    """Every field, as JSON text."""
-    return json.dumps(_converter().unstructure(experiment, Experiment), indent=2)
-
-
-def source_json(config: DataConfig) -> str:
-    """A source's configuration as JSON text."""
-    return json.dumps(_converter().unstructure(config, DataConfig))
-
-
-def from_json(text: str) -> Experiment:
-    """The experiment of `to_json`. Raises ConfigError that names an unknown or wrong field."""
-    stored = json.loads(text)
-    if not isinstance(stored, dict):
-        raise ConfigError(f"experiment: a JSON object is expected, not {type(stored).__name__}")
-    try:
-        return _converter().structure(stored, Experiment)
-    except BaseValidationError as error:
-        raise ConfigError("; ".join(_explain(error, "experiment"))) from error
-
-
-@functools.cache
-def _converter() -> cattrs.Converter:
-    converter = cattrs.Converter(forbid_extra_keys=True)
-    for union in _unions(Experiment, set()):
-        configure_tagged_union(union, converter, tag_name="type")
-    return converter
-
-
-def _unions(kind: Any, seen: set[Any]) -> list[Any]:
-    """Every union of dataclasses reachable from the fields of `kind`, innermost first."""
-    if kind in seen:
-        return []
-    seen.add(kind)
-    if dataclasses.is_dataclass(kind):
-        hints = typing.get_type_hints(kind)
-        parts = [hints[f.name] for f in dataclasses.fields(kind)]
-        return [union for part in parts for union in _unions(part, seen)]
-    members = typing.get_args(kind)
-    found = [union for member in members for union in _unions(member, seen)]
-    is_union = typing.get_origin(kind) in (typing.Union, types.UnionType)
-    if is_union and all(dataclasses.is_dataclass(member) for member in members):
-        found.append(kind)
-    return found
-
-
-def _explain(error: BaseException, where: str) -> list[str]:
-    """One line a fault, with the path of the field."""
-    if isinstance(error, ForbiddenExtraKeysError):
-        known = [f.name for f in dataclasses.fields(error.cl)]
-        lines = []
-        for name in sorted(error.extra_fields):
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
-            lines.append(f"{where} has no field {name!r}{hint}")
-        return lines
-    if isinstance(error, ClassValidationError):
-        lines = []
-        for inner, note in error.group_exceptions()[0]:
-            lines += _explain(inner, f"{where}.{note.name}")
-        for inner in error.group_exceptions()[1]:
-            lines += _explain(inner, where)
-        return lines
-    if isinstance(error, IterableValidationError):
-        placed, others = error.group_exceptions()
-        faults = [(inner, f"{where}[{note.index}]") for inner, note in placed]
-        faults += [(inner, where) for inner in others]
-        return [line for inner, place in faults for line in _explain(inner, place)]
-    if isinstance(error, KeyError):  # a field that is absent, or the class of a union
-        name = error.args[0]
-        if where.endswith(f".{name}"):
-            return [f"{where} is missing"]
-        return [f'{where} has no "type"' if name == "type" else f"{where} has no type {name!r}"]
-    return [f"{where}: {error}"]

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from adiff_jax import losses
 from adiff_jax.arrays import Batch, Constrain, Term, unconstrained
 from adiff_jax.models.adc import Adc, AdcModel
+from adiff_jax.models.adiff import Adiff, AdiffModel
 from adiff_jax.models.sdd import ClipEmbeddings, Disentanglement
 from adiff_jax.models.tagger import Tagger, TaggerModel
 from adiff_jax.protocol import Variables
@@ -23,32 +24,49 @@ Rngs = Mapping[str, jax.Array]
 
 @dataclass(frozen=True)
 class Captioning:
-    """Caption cross-entropy plus λ (L_S + L_D) of SDD."""
+    """Caption cross-entropy, plus λ (L_S + L_D) of SDD where the model has it."""
 
-    model: Adc = Adc()
+    model: Adc | Adiff = Adc()
     label_smoothing: float = 0.05
     constrain: Constrain = unconstrained
 
     @property
-    def module(self) -> Any:  # AdcModel; linen's `apply` has no useful type
-        return AdcModel(self.model, self.constrain)
+    def module(self) -> Any:  # AdcModel | AdiffModel; linen's `apply` has no useful type
+        match self.model:
+            case Adc():
+                return AdcModel(self.model, self.constrain)
+            case Adiff():
+                return AdiffModel(self.model, self.constrain)
+
+    @property
+    def sdd(self) -> Disentanglement:
+        """SDD's settings; "off" for models without it."""
+        return self.model.sdd if isinstance(self.model, Adc) else Disentanglement(stage="off")
 
     @property
     def weights(self) -> Mapping[str, float]:
-        sdd = self.model.sdd
-        if sdd.stage == "off":
+        if self.sdd.stage == "off":
             return {"caption": 1.0}
-        return {"caption": 1.0, "similarity": sdd.weight, "discrepancy": sdd.weight}
+        return {"caption": 1.0, "similarity": self.sdd.weight, "discrepancy": self.sdd.weight}
 
     @property
     def couples_examples(self) -> bool:
-        frozen = self.model.freeze_encoder or self.model.encoder.freeze_batch_norm
-        return not frozen or self.model.sdd.stage != "off"
+        if self.sdd.stage != "off":
+            return True
+        match self.model:
+            case Adc(freeze_encoder=frozen, encoder=encoder):
+                return not (frozen or encoder.freeze_batch_norm)
+            case Adiff(freeze_encoder=frozen):
+                return not frozen
 
     @property
     def frozen(self) -> tuple[str, ...]:
-        # on cached features there is no encoder, and nothing matches
-        return ("encoder/.*",) if self.model.freeze_encoder else ()
+        match self.model:
+            case Adc(freeze_encoder=frozen):
+                # on cached features there is no encoder, and nothing matches
+                return ("encoder/.*",) if frozen else ()
+            case Adiff(freeze_encoder=encoder, freeze_lm=lm):
+                return (*(("clips/.*",) if encoder else ()), *(("lm/.*",) if lm else ()))
 
     @property
     def streams(self) -> tuple[str, ...]:
@@ -71,7 +89,7 @@ class Captioning:
         }
         metrics = {"token_accuracy": losses.token_accuracy(output.logits, batch.tokens, mask)}
         if "sdd" in output.aux:
-            sdd_terms, sdd_metrics = disentanglement_terms(self.model.sdd, output.aux["sdd"], batch)
+            sdd_terms, sdd_metrics = disentanglement_terms(self.sdd, output.aux["sdd"], batch)
             terms |= sdd_terms
             metrics |= sdd_metrics
         return terms, statistics, metrics

@@ -30,6 +30,7 @@ from adiff_jax.decode.generate import Strategy, generate, parse_strategy
 from adiff_jax.evaluate.evaluator import Generated
 from adiff_jax.experiment import ConfigError, DataConfig, Experiment
 from adiff_jax.models.adc import Adc
+from adiff_jax.models.adiff import Adiff
 from adiff_jax.models.tagger import Tagger
 from adiff_jax.objectives import Captioning, Tagging
 from adiff_jax.parallel.mesh import (
@@ -55,9 +56,10 @@ class Parts:
 
     def __post_init__(self) -> None:
         model, tokenizer = self.experiment.model, self.tokenizer
-        if isinstance(model, Adc) and tokenizer and tokenizer.vocab_size > model.vocab_size:
+        if tokenizer and isinstance(model, Adc | Adiff) and tokenizer.vocab_size > model.vocab_size:
+            field = "model.lm.vocab_size" if isinstance(model, Adiff) else "model.vocab_size"
             raise ConfigError(
-                f"model.vocab_size is {model.vocab_size}, but the tokenizer has "
+                f"{field} is {model.vocab_size}, but the tokenizer has "
                 f"{tokenizer.vocab_size} tokens: set it to at least that"
             )
 
@@ -78,7 +80,7 @@ class Parts:
     def silent_ids(self) -> tuple[int, ...]:
         """Ids of the model's vocabulary that stand for no text; none without sentences."""
         model, tokenizer = self.experiment.model, self.tokenizer
-        if tokenizer is None or not isinstance(model, Adc):
+        if tokenizer is None or not isinstance(model, Adc | Adiff):
             return ()
         return tokenizer.silent_ids(model.vocab_size)
 
@@ -172,7 +174,7 @@ def assemble(experiment: Experiment, train_source: Source, tokenizer: Tokenizer 
                     f"classes: {', '.join(names)}"
                 )
             return Parts(experiment, mesh, None, names)
-        case Adc():
+        case Adc() | Adiff():
             texts = list(train_source.texts())
             if tokenizer is None:
                 tokenizer = build_tokenizer(experiment.data.tokenizer, texts)

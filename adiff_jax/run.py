@@ -4,7 +4,7 @@ Nothing here computes: models, losses, loops and scores live in their rooms, and
 which of them meet.
 """
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,8 +18,11 @@ from adiff_jax.checkpoint.run_directory import RunDirectory, RunDirectoryError
 from adiff_jax.data.order import RowOrder
 from adiff_jax.data.pipeline import train_batches
 from adiff_jax.data.schema import Arrays
-from adiff_jax.data.tokenizers import load_tokenizer
-from adiff_jax.experiment import Experiment, StartFrom, from_json, to_json
+from adiff_jax.data.tokenizers import Tokenizer, load_tokenizer
+from adiff_jax.experiment import ConfigError, Experiment, StartFrom
+from adiff_jax.experiment_json import from_json, to_json
+from adiff_jax.models.adc import Adc
+from adiff_jax.models.adiff import Adiff
 from adiff_jax.models.tagger import Tagger
 from adiff_jax.parallel.mesh import MeshConfig, check_divides, make_mesh, row_unit
 from adiff_jax.parts import (
@@ -71,7 +74,10 @@ def train(experiment: Experiment, workdir: epath.PathLike) -> RunDirectory:
     if resumed:
         _check_complete(run, experiment)
     source = open_data(experiment.data.train)
-    stored = load_tokenizer(run.path) if resumed and run.tokenizer.exists() else None
+    if resumed and run.tokenizer.exists():
+        stored: Tokenizer | None = load_tokenizer(run.path)
+    else:
+        stored = _given_tokenizer(experiment.start)
     parts = assemble(experiment, source, stored)
     selected_on = open_data(experiment.data.validation)
     if parts.tokenizer is not None:
@@ -84,7 +90,7 @@ def train(experiment: Experiment, workdir: epath.PathLike) -> RunDirectory:
     if start_from is not None:
         start_from(abstract)  # refuses now what is missing or does not fit
     run.claim(to_json(experiment), MAY_CHANGE)
-    if parts.tokenizer is not None and stored is None and jax.process_index() == 0:
+    if parts.tokenizer is not None and not resumed and jax.process_index() == 0:
         parts.tokenizer.save(run.path)
     if parts.classes:
         run.keep_classes(parts.classes)
@@ -126,6 +132,42 @@ def _check_complete(run: RunDirectory, experiment: Experiment) -> None:
             f"{file} is missing, and the checkpoints beside it mean nothing without it: bring back "
             "a copy of it, or choose another directory"
         )
+
+
+def starting_from(experiment: Experiment, runs: Sequence[str]) -> Experiment:
+    """The experiment with everything that fits taken from other runs, each by what it trained.
+
+    A tagger gives ADIFF its clip encoder (and head), a language model its language model, a run of
+    the same kind of model all its parameters. Raises ConfigError for a run that has nothing to
+    give.
+    """
+    starts = []
+    for path in runs:
+        there = from_json(RunDirectory.at(path).read_experiment()).model
+        match there, experiment.model:
+            case Tagger(), Adiff():
+                subtrees = (("", "clips"),)
+            case Tagger(), Adc():
+                subtrees = (("encoder", "encoder"),)
+            case (Adiff(), Adiff()) | (Adc(), Adc()) | (Tagger(), Tagger()):
+                subtrees = (("", ""),)
+            case _:
+                raise ConfigError(
+                    f"--init {path}: it trained {type(there).__name__}, which gives nothing to "
+                    f"{type(experiment.model).__name__}; say in `start` of the config what to take"
+                )
+        starts.append(StartFrom(path, subtrees))
+    return replace(experiment, start=(*experiment.start, *starts))
+
+
+def _given_tokenizer(starts: tuple[StartFrom, ...]) -> Tokenizer | None:
+    """The tokenizer of the run that gives a language model: its ids are those of the embeddings."""
+    for start in starts:
+        run = RunDirectory.at(start.run)
+        whole = any(there in ("", "lm") and here in ("", "lm") for there, here in start.subtrees)
+        if whole and run.tokenizer.exists():
+            return load_tokenizer(run.path)
+    return None
 
 
 def pretrained(starts: tuple[StartFrom, ...]) -> Callable[[Variables], Variables]:

@@ -85,7 +85,7 @@ def _terms(objective: Captioning, variables: Variables, batch: Batch) -> dict[st
     """Loss terms and metrics in evaluation mode, with SDD's controls where SDD is on."""
     terms, _, metrics = objective.loss(variables, batch, {}, False)
     found = {f"loss/{name}": term for name, term in terms.items()} | metrics
-    if objective.model.sdd.stage != "off":
+    if objective.sdd.stage != "off":
         found |= disentanglement_controls(objective, variables, batch)
     return found
 

@@ -11,7 +11,8 @@ import pytest
 
 from adiff_jax import demo
 from adiff_jax.ablate import experiment_of, load_grid
-from adiff_jax.experiment import Experiment, from_json, load_experiment, to_json
+from adiff_jax.experiment import Experiment, load_experiment
+from adiff_jax.experiment_json import from_json, to_json
 from adiff_jax.parallel.mesh import constrainer, make_mesh
 from adiff_jax.parts import check_optimizer
 from adiff_jax.train.state import TrainState, abstract_state, shardings_of

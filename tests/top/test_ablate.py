@@ -24,7 +24,8 @@ from adiff_jax.data.pipeline import evaluation_batches
 from adiff_jax.data.schema import Arrays, Edit, Source, Truth
 from adiff_jax.data.transforms import Encode, EncodeConfig
 from adiff_jax.evaluate.predictions import Prediction, read_predictions, write_predictions
-from adiff_jax.experiment import ConfigError, Experiment, to_json
+from adiff_jax.experiment import ConfigError, Experiment
+from adiff_jax.experiment_json import to_json
 from adiff_jax.grid_table import collect
 from adiff_jax.models.adc import AdcModel
 from adiff_jax.objectives import Captioning

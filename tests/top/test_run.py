@@ -18,7 +18,8 @@ from adiff_jax.checkpoint.checkpoints import CheckpointError
 from adiff_jax.checkpoint.run_directory import RunDirectoryError
 from adiff_jax.data.tokenizers import Words, build_tokenizer
 from adiff_jax.data.transforms import EncodeConfig
-from adiff_jax.experiment import ConfigError, Evaluation, Experiment, StartFrom, from_json
+from adiff_jax.experiment import ConfigError, Evaluation, Experiment, StartFrom
+from adiff_jax.experiment_json import from_json
 from adiff_jax.models.sdd import Disentanglement
 from adiff_jax.parallel.mesh import MeshConfig
 from adiff_jax.run import Trained

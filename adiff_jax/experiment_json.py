@@ -1,0 +1,99 @@
+"""An experiment as JSON: every field, with the class of each variant under "type".
+
+It reads back to an equal experiment; a field that is not known is an error that names it.
+"""
+
+import dataclasses
+import difflib
+import functools
+import json
+import types
+import typing
+from typing import Any
+
+import cattrs
+from cattrs.errors import (
+    BaseValidationError,
+    ClassValidationError,
+    ForbiddenExtraKeysError,
+    IterableValidationError,
+)
+from cattrs.strategies import configure_tagged_union
+
+from adiff_jax.experiment import ConfigError, DataConfig, Experiment
+
+
+def to_json(experiment: Experiment) -> str:
+    """Every field, as JSON text."""
+    return json.dumps(_converter().unstructure(experiment, Experiment), indent=2)
+
+
+def source_json(config: DataConfig) -> str:
+    """A source's configuration as JSON text."""
+    return json.dumps(_converter().unstructure(config, DataConfig))
+
+
+def from_json(text: str) -> Experiment:
+    """The experiment of `to_json`. Raises ConfigError that names an unknown or wrong field."""
+    stored = json.loads(text)
+    if not isinstance(stored, dict):
+        raise ConfigError(f"experiment: a JSON object is expected, not {type(stored).__name__}")
+    try:
+        return _converter().structure(stored, Experiment)
+    except BaseValidationError as error:
+        raise ConfigError("; ".join(_explain(error, "experiment"))) from error
+
+
+@functools.cache
+def _converter() -> cattrs.Converter:
+    converter = cattrs.Converter(forbid_extra_keys=True)
+    for union in _unions(Experiment, set()):
+        configure_tagged_union(union, converter, tag_name="type")
+    return converter
+
+
+def _unions(kind: Any, seen: set[Any]) -> list[Any]:
+    """Every union of dataclasses reachable from the fields of `kind`, innermost first."""
+    if kind in seen:
+        return []
+    seen.add(kind)
+    if dataclasses.is_dataclass(kind):
+        hints = typing.get_type_hints(kind)
+        parts = [hints[f.name] for f in dataclasses.fields(kind)]
+        return [union for part in parts for union in _unions(part, seen)]
+    members = typing.get_args(kind)
+    found = [union for member in members for union in _unions(member, seen)]
+    is_union = typing.get_origin(kind) in (typing.Union, types.UnionType)
+    if is_union and all(dataclasses.is_dataclass(member) for member in members):
+        found.append(kind)
+    return found
+
+
+def _explain(error: BaseException, where: str) -> list[str]:
+    """One line a fault, with the path of the field."""
+    if isinstance(error, ForbiddenExtraKeysError):
+        known = [f.name for f in dataclasses.fields(error.cl)]
+        lines = []
+        for name in sorted(error.extra_fields):
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            lines.append(f"{where} has no field {name!r}{hint}")
+        return lines
+    if isinstance(error, ClassValidationError):
+        lines = []
+        for inner, note in error.group_exceptions()[0]:
+            lines += _explain(inner, f"{where}.{note.name}")
+        for inner in error.group_exceptions()[1]:
+            lines += _explain(inner, where)
+        return lines
+    if isinstance(error, IterableValidationError):
+        placed, others = error.group_exceptions()
+        faults = [(inner, f"{where}[{note.index}]") for inner, note in placed]
+        faults += [(inner, where) for inner in others]
+        return [line for inner, place in faults for line in _explain(inner, place)]
+    if isinstance(error, KeyError):  # a field that is absent, or the class of a union
+        name = error.args[0]
+        if where.endswith(f".{name}"):
+            return [f"{where} is missing"]
+        return [f'{where} has no "type"' if name == "type" else f"{where} has no type {name!r}"]
+    return [f"{where}: {error}"]
