@@ -21,14 +21,8 @@ from adiff_jax.data.schema import Truth
 from adiff_jax.data.synth.made import EditedPairs
 from adiff_jax.evaluate.predictions import write_predictions
 from adiff_jax.evaluate.scoring import write_metrics
-from adiff_jax.experiment import (
-    ConfigError,
-    DataConfig,
-    Experiment,
-    Split,
-    call_config,
-    to_json,
-)
+from adiff_jax.experiment import ConfigError, DataConfig, Experiment, Split, call_config
+from adiff_jax.experiment_json import to_json
 from adiff_jax.models.adc import Adc
 from adiff_jax.parts import open_data
 

@@ -96,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     train = verb("train", verbs.train, "train an experiment; resumes by itself", fields=True)
     train.add_argument("config", nargs="?", help="a config file, such as configs/adc_esc10.py")
     train.add_argument("--workdir", help="run directory (default runs/NAME)")
+    train.add_argument("--init", action="append", default=[], metavar="RUN")
     train.add_argument("-h", "--help", action="store_true", dest="show_help")
 
     evaluate = verb(

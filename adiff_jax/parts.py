@@ -52,7 +52,7 @@ class Parts:
     experiment: Experiment
     mesh: Mesh
     tokenizer: Tokenizer | None  # None for tagging
-    classes: tuple[str, ...] = ()  # of tagging
+    classes: tuple[str, ...] = ()  # of the tagger, or of the model's tagging head
 
     def __post_init__(self) -> None:
         model, tokenizer = self.experiment.model, self.tokenizer
@@ -222,23 +222,27 @@ def abstract_variables(parts: Parts, train_source: Source) -> Variables:
 
 
 def check_optimizer(experiment: Experiment, params: Mapping[str, Any]) -> None:
-    """Raise ConfigError when `optimizer.freeze` alone freezes a whole encoder.
+    """Raise ConfigError when `optimizer.freeze` alone freezes a whole encoder or language model.
 
     It would still drop out, and normalise by the statistics of its batches. Raises ValueError for
     patterns of the optimizer that match nothing, or freeze everything.
     """
     model, optimizer = experiment.model, experiment.train.optimizer
     check_patterns(optimizer, params)
-    held = isinstance(model, Adc) and model.freeze_encoder
-    encoder = {name: tree for name, tree in params.items() if name == "encoder"}
-    left = jax.tree.leaves(trainable(optimizer, encoder))
-    if encoder and not left and not held:
-        way_out = (
-            "set model.freeze_encoder to True instead"
-            if isinstance(model, Adc)
-            else "a tagger trains its encoder, leave a part of it out"
-        )
-        raise ConfigError(
-            "train.optimizer.freeze holds every parameter of the encoder, which would still drop "
-            f"out and normalise by its batches: {way_out}"
-        )
+    match model:
+        case Adc(freeze_encoder=held):
+            wholes = [("encoder", held, "set model.freeze_encoder to True instead")]
+        case Adiff(freeze_encoder=held, freeze_lm=lm_held):
+            wholes = [
+                ("clips", held, "set model.freeze_encoder to True instead"),
+                ("lm", lm_held, "set model.freeze_lm to True instead"),
+            ]
+        case Tagger():
+            wholes = [("encoder", False, "a tagger trains its encoder, leave a part of it out")]
+    for name, held, way_out in wholes:
+        whole = {name: params[name]} if name in params else {}
+        if whole and not held and not jax.tree.leaves(trainable(optimizer, whole)):
+            raise ConfigError(
+                f"train.optimizer.freeze holds every parameter of {name}, which would still drop "
+                f"out and normalise by its batches: {way_out}"
+            )

@@ -79,6 +79,9 @@ def train(experiment: Experiment, workdir: epath.PathLike) -> RunDirectory:
     else:
         stored = _given_tokenizer(experiment.start)
     parts = assemble(experiment, source, stored)
+    if isinstance(experiment.model, Adiff):
+        classes = run.read_classes() if run.classes.exists() else _given_classes(experiment.start)
+        parts = replace(parts, classes=classes)
     selected_on = open_data(experiment.data.validation)
     if parts.tokenizer is not None:
         note_unsayable(parts.tokenizer, "data.validation", selected_on.texts())
@@ -86,7 +89,10 @@ def train(experiment: Experiment, workdir: epath.PathLike) -> RunDirectory:
     check_divides(experiment.train.global_batch, parts.mesh, experiment.train.accumulate)
     abstract = abstract_variables(parts, source)
     check_optimizer(experiment, abstract["params"])
-    start_from = pretrained(experiment.start) if experiment.start and not resumed else None
+    start_from = None
+    if experiment.start and not resumed:
+        _check_conventions(experiment)
+        start_from = pretrained(experiment.start)
     if start_from is not None:
         start_from(abstract)  # refuses now what is missing or does not fit
     run.claim(to_json(experiment), MAY_CHANGE)
@@ -160,14 +166,33 @@ def starting_from(experiment: Experiment, runs: Sequence[str]) -> Experiment:
     return replace(experiment, start=(*experiment.start, *starts))
 
 
+def _check_conventions(experiment: Experiment) -> None:
+    """Raise ConfigError when ADIFF starts from an ADIFF of another `compat`."""
+    for start in experiment.start:
+        match experiment.model, from_json(RunDirectory.at(start.run).read_experiment()).model:
+            case Adiff(compat=here), Adiff(compat=there) if here != there:
+                raise ConfigError(
+                    f"{start.run} was trained with compat={there!r}, but model.compat is {here!r}: "
+                    "set model.compat and data.encode.compat to that"
+                )
+
+
 def _given_tokenizer(starts: tuple[StartFrom, ...]) -> Tokenizer | None:
-    """The tokenizer of the run that gives a language model: its ids are those of the embeddings."""
+    """The tokenizer of the run that gives a language model, whose embeddings are of its ids."""
     for start in starts:
         run = RunDirectory.at(start.run)
-        whole = any(there in ("", "lm") and here in ("", "lm") for there, here in start.subtrees)
-        if whole and run.tokenizer.exists():
+        if any(here in ("", "lm") for _, here in start.subtrees) and run.tokenizer.exists():
             return load_tokenizer(run.path)
     return None
+
+
+def _given_classes(starts: tuple[StartFrom, ...]) -> tuple[str, ...]:
+    """The classes of the run that gives a tagging head; none without one."""
+    for start in starts:
+        run = RunDirectory.at(start.run)
+        if any(here in ("", "clips") for _, here in start.subtrees) and run.classes.exists():
+            return run.read_classes()
+    return ()
 
 
 def pretrained(starts: tuple[StartFrom, ...]) -> Callable[[Variables], Variables]:
@@ -246,5 +271,6 @@ def load_trained(path: epath.PathLike) -> Trained:
     if isinstance(experiment.model, Tagger):
         parts = Parts(experiment, mesh, None, run.read_classes())
     else:
-        parts = Parts(experiment, mesh, load_tokenizer(run.path))
+        classes = run.read_classes() if run.classes.exists() else ()
+        parts = Parts(experiment, mesh, load_tokenizer(run.path), classes)
     return Trained(run, parts, jax.tree.map(jnp.asarray, variables), step)

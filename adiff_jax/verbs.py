@@ -47,8 +47,10 @@ def train(options: argparse.Namespace, rest: list[str]) -> None:
     """Train an experiment, its fields overridden by `rest`."""
     if options.config is None:
         print(
-            "usage: adiff train CONFIG [--workdir DIR] [--FIELD VALUE ...]\n\n"
+            "usage: adiff train CONFIG [--workdir DIR] [--init RUN ...] [--FIELD VALUE ...]\n\n"
             "Train an experiment; a run that was interrupted goes on where it stopped.\n"
+            "--init RUN starts from what another run has trained: a tagger gives its encoder, a\n"
+            "language model itself, a run of the same model everything.\n"
             "`adiff train CONFIG --help` lists every field of CONFIG and its value, for example\n"
             "`adiff train configs/adc_esc10.py --model.sdd.weight 2 --train.seed 1`."
         )
@@ -69,6 +71,7 @@ def train(options: argparse.Namespace, rest: list[str]) -> None:
         config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff),
     )
     enable_compile_cache()
+    experiment = run.starting_from(experiment, options.init)
     directory = run.train(experiment, options.workdir or f"runs/{experiment.name}")
     print(f"trained: {directory.path}\nnext: adiff evaluate {directory.path}")
 

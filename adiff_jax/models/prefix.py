@@ -9,12 +9,12 @@ Every transformer here is pre-norm with ReLU and full attention, no positions, n
 dropout; queries, keys and values are without bias.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
@@ -54,7 +54,7 @@ class CrossProjection:
 _kernel = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")  # PyTorch's for a Linear
 
 
-def _bias(fan_in: int) -> Initializer:
+def _bias(fan_in: int) -> Callable[..., jax.Array]:
     """PyTorch's initial bias of a Linear: uniform within 1 / sqrt(fan_in)."""
     bound = fan_in**-0.5
 
