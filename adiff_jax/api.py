@@ -8,7 +8,7 @@ A run directory needs nothing beside it: experiment, tokenizer and weights come 
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike, fspath
 
 import jax
@@ -18,7 +18,7 @@ from adiff_jax.arrays import Batch
 from adiff_jax.attention_span import last_attention
 from adiff_jax.audio.io import AudioError, check_wave, read_audio
 from adiff_jax.data.schema import Example
-from adiff_jax.data.transforms import Encode, middle
+from adiff_jax.data.windows import middle
 from adiff_jax.decode.beam import Beam
 from adiff_jax.decode.generate import Generation, generate, parse_strategy
 from adiff_jax.models.adc import Adc
@@ -53,7 +53,7 @@ class Explainer:
         self.trained = trained
         self.experiment = trained.parts.experiment
         self.tokenizer = tokenizer
-        self._encode = Encode(self.experiment.data.encode)
+        self._encode = replace(trained.parts.encode, targets=False)
 
     @property
     def rate(self) -> int:
@@ -91,7 +91,7 @@ class Explainer:
             batch,
             strategy,
             max_tokens=self.experiment.data.encode.max_tokens,
-            stop_ids=(self.tokenizer.end_id,),
+            stop_ids=self._encode.stop_ids,
             silent_ids=self.trained.parts.silent_ids,
             key=jax.random.key(seed),
         )
@@ -120,7 +120,8 @@ class Explainer:
                 )
             check_wave(clip, "the array given as a clip")
             return clip.astype(np.float32)
-        return read_audio(fspath(clip), self.rate)
+        encode = self.experiment.data.encode
+        return read_audio(fspath(clip), self.rate, encode.channels, encode.resampler)
 
     def heard(self, clip: Clip) -> np.ndarray:
         """The part of a clip that the model hears: all of it, or its middle when it is too long."""
@@ -130,9 +131,11 @@ class Explainer:
         """One pair as a batch of one, and notes on clips that were cropped."""
         waves = (self.wave(first), self.wave(second))
         limit = self.experiment.data.encode.samples
+        seconds = f"{limit / self.rate:g} s"
+        random = self.experiment.data.encode.compat  # the published code's crop
+        kept = f"{seconds} of it from a random start" if random else f"its middle {seconds}"
         notes = tuple(
-            f"the {name} clip is {len(wave) / self.rate:.1f} s long; "
-            f"its middle {limit / self.rate:g} s are compared"
+            f"the {name} clip is {len(wave) / self.rate:.1f} s long; {kept} are compared"
             for name, wave in zip(("first", "second"), waves, strict=True)
             if len(wave) > limit
         )

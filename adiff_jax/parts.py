@@ -104,7 +104,7 @@ class Parts:
         self.check_evaluation()
         return evaluation_batches(
             source,
-            self.encode if targets else replace(self.encode, tokenizer=None),
+            replace(self.encode, targets=targets),
             self.experiment.evaluation.batch,
             jax.process_index(),
             jax.process_count(),
@@ -130,7 +130,7 @@ class Parts:
                 self.to_batch(arrays),
                 strategy,
                 max_tokens=self.experiment.data.encode.max_tokens,
-                stop_ids=(tokenizer.end_id,),
+                stop_ids=self.encode.stop_ids,
                 silent_ids=self.silent_ids,
                 key=key,
             )

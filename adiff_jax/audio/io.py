@@ -1,17 +1,20 @@
-"""Audio files in and out, as mono float32 at the rate one asks for.
+"""Audio files in and out, as one axis of float32 samples at the rate one asks for.
 
 Reads what soundfile reads (wav, flac, ogg, opus, mp3, ...; any rate, integer or float samples,
-any number of channels), mixes channels down by their mean and resamples with soxr. Nothing is
-repaired silently: a clip that cannot be trusted raises `AudioError` with the file and the way out.
+any number of channels), mixes channels down by their mean and resamples with soxr, unless told
+otherwise. Nothing is repaired silently: a clip that cannot be trusted raises `AudioError` with the
+file and the way out.
 """
 
 import io
 import os
+from typing import Literal
 
 import numpy as np
 import soundfile as sf
-import soxr
 from etils import epath
+
+from adiff_jax.audio.resample import Resampler, resample
 
 SHORTEST_SECONDS = 0.01
 # Peak amplitude up to which nothing is heard: one step of 16-bit audio, 90 dB below full scale.
@@ -24,6 +27,10 @@ LOUDEST = 10.0
 # the tone itself is above its band: measured with soxr, 5e-4 after 16 samples, 2e-6 after 80.
 _RINGING = 80
 
+Channels = Literal["mean", "concatenate"]
+"""What becomes of several channels: their mean, or one after the other, each resampled by itself,
+so that a stereo clip is twice as long (ADIFF's published code)."""
+
 _STREAMED = (0, 0xFFFFFFFF)  # sizes that a recorder writes when it does not know the length yet
 
 
@@ -35,8 +42,13 @@ class SilentClipError(AudioError):
     """A clip in which there is nothing to hear."""
 
 
-def read_audio(path: str | os.PathLike[str], rate: int) -> np.ndarray:
-    """The clip at `path` (local or remote, through etils.epath): float32 [n], mono, at `rate` Hz.
+def read_audio(
+    path: str | os.PathLike[str],
+    rate: int,
+    channels: Channels = "mean",
+    resampler: Resampler = "soxr",
+) -> np.ndarray:
+    """The clip at `path` (local or remote, through etils.epath): float32 [n] at `rate` Hz.
 
     Raises AudioError when the file is missing or the clip is unusable (see `decode_audio`).
     """
@@ -47,11 +59,17 @@ def read_audio(path: str | os.PathLike[str], rate: int) -> np.ndarray:
         raise AudioError(f"{path}: no such file; check the path") from None
     except IsADirectoryError:
         raise AudioError(f"{path} is a folder; name one audio file in it") from None
-    return decode_audio(data, str(path), rate)
+    return decode_audio(data, str(path), rate, channels, resampler)
 
 
-def decode_audio(data: bytes, name: str, rate: int) -> np.ndarray:
-    """The clip encoded in `data`: float32 [n], mean of its channels, resampled to `rate` Hz.
+def decode_audio(
+    data: bytes,
+    name: str,
+    rate: int,
+    channels: Channels = "mean",
+    resampler: Resampler = "soxr",
+) -> np.ndarray:
+    """The clip encoded in `data`: float32 [n], of all its `channels`, resampled to `rate` Hz.
 
     `name` is what errors call the clip. Raises AudioError for an empty, unreadable, truncated,
     too short, silent or non-finite clip.
@@ -74,21 +92,23 @@ def decode_audio(data: bytes, name: str, rate: int) -> np.ndarray:
             f"{name} is truncated: it ends after {len(frames) / native:.2f} s, before the end its "
             "header announces; copy or convert the whole file again"
         )
-    wave = frames[:, 0] if frames.shape[1] == 1 else frames.mean(axis=1, dtype=np.float32)
-    if len(wave) < SHORTEST_SECONDS * native:
+    if len(frames) < SHORTEST_SECONDS * native:
         raise AudioError(
-            f"{name} holds {len(wave)} samples at {native} Hz; a clip needs at least "
+            f"{name} holds {len(frames)} samples at {native} Hz; a clip needs at least "
             f"{SHORTEST_SECONDS * 1000:.0f} ms"
         )
-    check_wave(wave, name)
+    if frames.shape[1] > 1 and channels == "mean":
+        frames = frames.mean(axis=1, dtype=np.float32, keepdims=True)
+    check_wave(frames.T.reshape(-1), name)
+    waves = [resample(wave, native, rate, resampler) for wave in frames.T]
     if native != rate:
-        wave = soxr.resample(wave, native, rate)
-        edge = min(_RINGING, len(wave) // 4) if native > rate else 0
-        if np.abs(wave[edge : len(wave) - edge]).max() <= SILENCE:
+        edge = min(_RINGING, len(waves[0]) // 4) if native > rate else 0
+        heard = [wave[edge : len(wave) - edge] for wave in waves]
+        if np.abs(heard).max() <= SILENCE:
             raise SilentClipError(
                 f"{name} is silent at {rate} Hz: all it holds is above {rate // 2} Hz; leave it out"
             )
-    return np.ascontiguousarray(wave, dtype=np.float32)
+    return np.ascontiguousarray(np.concatenate(waves), dtype=np.float32)
 
 
 def check_wave(wave: np.ndarray, name: str) -> None:

@@ -1,8 +1,8 @@
-"""Text <-> token ids, on the `tokenizers` library: word-level and byte-pair.
+"""Text <-> token ids, on the `tokenizers` library: word-level, byte-pair, and GPT-2's.
 
-Both put `<pad>`, `<sos>` and `<eos>` at 0, 1, 2; the word-level one has `<unk>` at 3. These are
-entries of the vocabulary, not patterns: a caption that contains the characters "<eos>" does not
-encode to the end token.
+Those that are built here put `<pad>`, `<sos>` and `<eos>` at 0, 1, 2; the word-level one has
+`<unk>` at 3. These are entries of the vocabulary, not patterns: a caption that contains the
+characters "<eos>" does not encode to the end token. GPT-2's has an end token only, its last one.
 """
 
 import json
@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import tokenizers
 from etils import epath
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
+
+from adiff_jax.data.gpt2_vocabulary import END_OF_TEXT, Gpt2Vocabulary, read_gpt2
 
 PAD, START, END, UNKNOWN = "<pad>", "<sos>", "<eos>", "<unk>"
 FILE_NAME = "tokenizer.json"
@@ -40,21 +42,30 @@ class BytePairs:
     size: int = 1000
 
 
-TokenizerConfig = Words | BytePairs
+TokenizerConfig = Words | BytePairs | Gpt2Vocabulary
 
 
 class Tokenizer:
-    """A trained vocabulary. Picklable; the same texts give the same ids everywhere."""
+    """A vocabulary. Picklable; the same texts give the same ids everywhere.
+
+    `pad_id` and `start_id` are None where the vocabulary has no such token.
+    """
 
     def __init__(self, backend: tokenizers.Tokenizer) -> None:
         vocabulary = backend.get_vocab()
-        missing = [name for name in (PAD, START, END) if name not in vocabulary]
-        if missing:
-            raise ValueError(f"the vocabulary lacks {', '.join(missing)}")
+        pad, start, end = (vocabulary.get(name) for name in (PAD, START, END))
+        if pad is None and start is None:
+            end = vocabulary.get(END_OF_TEXT)
+        elif pad is None or start is None:
+            end = None
+        if end is None:
+            raise ValueError(
+                f"the vocabulary has neither {PAD}, {START} and {END}, nor {END_OF_TEXT}"
+            )
         self._backend = backend
-        self.pad_id: int = vocabulary[PAD]
-        self.start_id: int = vocabulary[START]
-        self._end_id: int = vocabulary[END]
+        self.pad_id: int | None = pad
+        self.start_id: int | None = start
+        self._end_id: int = end
 
     @property
     def end_id(self) -> int:
@@ -76,7 +87,8 @@ class Tokenizer:
 
     def silent_ids(self, vocab_size: int) -> tuple[int, ...]:
         """Ids of a model with `vocab_size` of them that stand for no text and end no sentence."""
-        return (self.pad_id, self.start_id, *range(self.vocab_size, vocab_size))
+        special = [i for i in (self.pad_id, self.start_id) if i is not None]
+        return (*special, *range(self.vocab_size, vocab_size))
 
     def unknown(self, text: str) -> list[str]:
         """The words of `text` outside the vocabulary, in order; none for byte pairs."""
@@ -113,15 +125,18 @@ def load_tokenizer(directory: epath.PathLike) -> Tokenizer:
 
 
 def build_tokenizer(config: TokenizerConfig, texts: Iterable[str]) -> Tokenizer:
-    """Build a vocabulary from `texts`; their order does not matter.
+    """Build a vocabulary from `texts`, whose order does not matter, or read GPT-2's.
 
-    Errors: ValueError for texts without a single word, or a size that cannot be reached.
+    Errors: ValueError for texts without a single word, or a size that cannot be reached; those of
+    `gpt2_vocabulary.read_gpt2`.
     """
     match config:
         case Words():
             backend = _word_level(config, texts)
         case BytePairs():
             backend = _byte_pair(config, texts)
+        case Gpt2Vocabulary():
+            backend = read_gpt2(config)
     return Tokenizer(backend)
 
 

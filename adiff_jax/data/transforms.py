@@ -1,17 +1,23 @@
 """Example -> the arrays of one row of a batch; numpy only.
 
-Audio is resampled to the model's rate, cropped from its centre or padded with zeros to a fixed
-length, and carries its true length. Text becomes target ids with the end token, and a mask.
+Audio is resampled to the model's rate, cropped or filled up to a fixed length, and carries its true
+length. Text becomes the ids of a prompt and of a target, each with a mask.
 """
 
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
 
 import numpy as np
-import soxr
 
+from adiff_jax.audio.io import Channels
+from adiff_jax.audio.resample import Resampler, resample
+from adiff_jax.data.prompts import kind_of, paraphrase
 from adiff_jax.data.schema import Edit, Example, TextEncoder
+from adiff_jax.data.windows import at_random, middle, tiled
+from adiff_jax.data.wording import Compat, Wording, wording
 
 Row = dict[str, np.ndarray | np.generic]
 """One row of a batch: `adiff_jax.data.schema.Arrays` without the batch axis."""
@@ -19,36 +25,93 @@ Row = dict[str, np.ndarray | np.generic]
 
 @dataclass(frozen=True)
 class EncodeConfig:
-    """Shape of a row: `seconds` of audio at `rate` Hz, at most `max_tokens` target tokens."""
+    """Shape of a row: `seconds` of audio at `rate` Hz, at most `max_tokens` target tokens.
+
+    A longer clip is cropped to its middle; a `short` one is padded with zeros, or tiled: repeated
+    until it fills the window. With `prompt_tokens` a row says in as many ids what the model is
+    asked; with `paraphrase` that is asked in other words at every reading, in training.
+
+    `compat="adiff-2025"` gives rows as ADIFF's published code does: texts as
+    `data.wording.Adiff2025`, longer clips cropped at random (drawn by `crop_seed`, the example's
+    id and the reading), resampled by a windowed sinc; files are to be read with `channels` and
+    `resampler`.
+    """
 
     seconds: float = 10.0
     rate: int = 16_000
     max_tokens: int = 32
+    short: Literal["pad", "tile"] = "pad"
+    prompt_tokens: int = 0
+    paraphrase: bool = False
+    compat: Compat = ""
+    crop_seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("prompt_tokens", "crop_seed"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"data.encode.{name} is {getattr(self, name)}: give 0 or more")
+        if self.paraphrase and not self.prompt_tokens:
+            raise ValueError(
+                "data.encode.paraphrase is on, but prompt_tokens is 0: nothing is asked; set "
+                "prompt_tokens (ADIFF: 40)"
+            )
+        if self.compat and self.short != "tile":
+            raise ValueError(
+                f'data.encode.short is {self.short!r}, but compat="adiff-2025" tiles: set it to '
+                '"tile"'
+            )
+        if self.crop_seed and not self.compat:
+            raise ValueError(
+                f'data.encode.crop_seed is {self.crop_seed}, but only compat="adiff-2025" crops '
+                "at random: leave it out"
+            )
 
     @property
     def samples(self) -> int:
         """Samples of a clip after cropping and padding."""
         return round(self.seconds * self.rate)
 
+    @property
+    def channels(self) -> Channels:
+        """What becomes of the channels of a file; see `audio.io.read_audio`."""
+        return "concatenate" if self.compat else "mean"
+
+    @property
+    def resampler(self) -> Resampler:
+        """How a clip comes to `rate`."""
+        return "windowed-sinc" if self.compat else "soxr"
+
 
 @dataclass(frozen=True)
 class Encode:
     """Turns an `Example` into one row of the arrays of `adiff_jax.arrays.Batch`.
 
-    Without a `tokenizer` no text is encoded, without `classes` no labels are: the row then lacks
-    those keys. `labels` follow the order of `classes`.
+    Without a `tokenizer` no text is encoded, without `targets` no captions are, without `classes`
+    no labels: the row then lacks those keys. `labels` follow the order of `classes`.
     """
 
     config: EncodeConfig
     tokenizer: TextEncoder | None = None
     classes: tuple[str, ...] = ()
+    targets: bool = True
+
+    @cached_property
+    def _wording(self) -> Wording | None:
+        tokenizer = self.tokenizer
+        return None if tokenizer is None else wording(tokenizer, self.config.compat)
+
+    @property
+    def stop_ids(self) -> tuple[int, ...]:
+        """Ids that end a sentence; none without a tokenizer."""
+        return self._wording.stop_ids if self._wording else ()
 
     def __call__(self, example: Example, index: int, draw: int | None = None) -> Row:
         """One row, `valid`.
 
         `index` is the example's place in its source and becomes `example_id`. `draw` is a random
-        integer that picks one of the captions (training); None takes the fair one, or no tokens
-        at all where there is none (evaluation).
+        integer that picks one of the captions and, if wanted, a paraphrase of the prompt
+        (training); None takes the fair caption, or no tokens at all where there is none, and the
+        prompt as it is (evaluation).
 
         Errors: ValueError that says what is wrong with the example.
         """
@@ -65,31 +128,51 @@ class Encode:
             row[f"features_{number}"] = frames
             row[f"length_{number}"] = np.int32(len(frames))
         for number, wave in enumerate(example.waves, start=1):
-            audio, length = self._fit(wave, example.rate)
+            key = (zlib.crc32(example.id.encode()), number, draw or 0)
+            audio, length = self._fit(wave, example.rate, key)
             row[f"audio_{number}"], row[f"length_{number}"] = audio, length
-        if self.tokenizer is not None:
-            row["tokens"], row["tokens_mask"] = self._tokens(self.tokenizer, example, draw)
+        if self._wording and self.config.prompt_tokens:
+            row["prompt"], row["prompt_mask"] = self._wording.prompt(
+                self._asked(example, draw), self.config.prompt_tokens
+            )
+        if self._wording and self.targets:
+            row["tokens"], row["tokens_mask"] = self._tokens(self._wording, example, draw)
         if self.classes:
             row["labels"] = self._labels(example)
         return row
 
-    def _fit(self, wave: np.ndarray, rate: int) -> tuple[np.ndarray, np.int32]:
+    def _fit(
+        self, wave: np.ndarray, rate: int, key: tuple[int, ...]
+    ) -> tuple[np.ndarray, np.int32]:
         if wave.ndim != 1 or wave.size == 0:
             raise ValueError(f"a clip has shape {wave.shape}; a non-empty mono wave is expected")
         if not np.isfinite(wave).all():
             raise ValueError("a clip contains NaN or infinite samples; check or remove its file")
-        if rate != self.config.rate:
-            wave = soxr.resample(wave, rate, self.config.rate)
-            if wave.size == 0:
-                raise ValueError(f"a clip is shorter than one sample at {self.config.rate} Hz")
-        size = self.config.samples
-        kept = middle(wave, size)
+        config, size = self.config, self.config.samples
+        wave = resample(wave, rate, config.rate, config.resampler)
+        if wave.size == 0:
+            raise ValueError(f"a clip is shorter than one sample at {config.rate} Hz")
+        if config.compat:
+            kept = at_random(wave, size, (config.crop_seed, *key))
+        else:
+            kept = middle(wave, size)
+        if config.short == "tile":
+            kept = tiled(kept, size)
         audio = np.zeros(size, np.float32)
         audio[: len(kept)] = kept
         return audio, np.int32(len(kept))
 
+    def _asked(self, example: Example, draw: int | None) -> str:
+        if not example.prompt:
+            raise ValueError(
+                f"states no prompt, but data.encode.prompt_tokens is {self.config.prompt_tokens}"
+            )
+        if self.config.paraphrase and draw is not None:
+            return paraphrase(kind_of(example.prompt), draw)
+        return example.prompt
+
     def _tokens(
-        self, tokenizer: TextEncoder, example: Example, draw: int | None
+        self, form: Wording, example: Example, draw: int | None
     ) -> tuple[np.ndarray, np.ndarray]:
         tokens = np.zeros(self.config.max_tokens, np.int32)  # the mask, not the id, tells padding
         mask = np.zeros(self.config.max_tokens, bool)
@@ -98,11 +181,11 @@ class Encode:
                 caption = fair_caption(example.id, example.captions)
             else:
                 caption = example.captions[draw % len(example.captions)]
-            ids = [*tokenizer.encode(caption), tokenizer.end_id]
+            ids, counted = form.answer(caption)
             if len(ids) > len(tokens):
                 raise ValueError(_too_long(caption, len(ids), len(tokens)))
             tokens[: len(ids)] = ids
-            mask[: len(ids)] = True
+            mask[: len(ids)] = counted
         elif draw is not None:
             raise ValueError("has no caption to train on")
         return tokens, mask
@@ -114,12 +197,6 @@ class Encode:
                 f"label {unknown[0]!r} is not among the classes {', '.join(self.classes)}"
             )
         return np.array([name in example.labels for name in self.classes], np.float32)
-
-
-def middle(wave: np.ndarray, size: int) -> np.ndarray:
-    """The middle `size` samples of `wave` [n]; all of it when it has no more."""
-    start = max(0, (len(wave) - size) // 2)
-    return wave[start : start + size]
 
 
 def scene_id(example: Example) -> np.int32:
@@ -145,9 +222,10 @@ def check_lengths(config: EncodeConfig, tokenizer: TextEncoder, texts: Iterable[
 
     Errors: ValueError that names the longest caption and the `max_tokens` that would hold it.
     """
+    form = wording(tokenizer, config.compat)
     longest, size = "", 0
     for text in texts:
-        needed = len(tokenizer.encode(text)) + 1
+        needed = len(form.answer(text)[0])
         if needed > size:
             longest, size = text, needed
     if size > config.max_tokens:

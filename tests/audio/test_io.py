@@ -17,6 +17,7 @@ from adiff_jax.audio.io import (
     read_audio,
     write_audio,
 )
+from adiff_jax.audio.resample import Resampler, resample
 
 RATE = 16_000
 
@@ -239,3 +240,27 @@ def test_a_wav_stream_of_unknown_length_is_no_truncated_file() -> None:
 def test_check_wave_names_the_clip(wave: np.ndarray, complaint: str) -> None:
     with pytest.raises(AudioError, match=f"my clip.*{complaint}"):
         check_wave(wave, "my clip")
+
+
+@pytest.mark.parametrize("resampler", ["soxr", "windowed-sinc"])
+def test_concatenated_channels_are_each_resampled_by_itself(
+    tmp_path: Path, resampler: Resampler
+) -> None:
+    left, right = tone(), 0.5 * tone()[::-1]
+    path = tmp_path / "stereo.wav"
+    sf.write(path, np.stack([left, right], axis=1), RATE, subtype="FLOAT")
+    np.testing.assert_allclose(
+        read_audio(path, RATE, "concatenate"), [*left, *right], rtol=0, atol=1e-7
+    )
+    read = read_audio(path, 2 * RATE, "concatenate", resampler)
+    alone = [resample(channel, RATE, 2 * RATE, resampler) for channel in (left, right)]
+    np.testing.assert_allclose(read, np.concatenate(alone), rtol=0, atol=1e-6)
+    assert len(read) == 2 * len(read_audio(path, 2 * RATE))
+
+
+def test_channels_that_cancel_are_silent_when_mixed_only(tmp_path: Path) -> None:
+    path = tmp_path / "opposite.wav"
+    sf.write(path, np.stack([tone(), -tone()], axis=1), RATE, subtype="FLOAT")
+    assert len(read_audio(path, RATE, "concatenate")) == 2 * len(tone())
+    with pytest.raises(SilentClipError, match="silent throughout"):
+        read_audio(path, RATE)

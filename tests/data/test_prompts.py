@@ -1,13 +1,16 @@
 """What a model is asked, in many wordings."""
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
+from adiff_jax.data.gpt2_vocabulary import Gpt2Vocabulary
 from adiff_jax.data.prompts import CANONICAL, PARAPHRASES, kind_of, paraphrase
+from adiff_jax.data.tokenizers import build_tokenizer
 
 WORDS = 20
-"""No word below takes two tokens of GPT-2 more than once in a while: 20 words are under 38 ids."""
+"""Words of GPT-2's vocabulary, most of which are one token there, leave room for 40 tokens."""
 
 
 def test_there_are_six_kinds_with_a_dozen_wordings_each() -> None:
@@ -53,3 +56,12 @@ def test_draws_are_fixed_and_reach_every_wording_about_equally(kind: str) -> Non
     assert min(counts.values()) > 2000 / len(counts) * 0.6
     # captions are drawn by the remainder of the same integer
     assert {paraphrase(kind, draw) for draw in range(0, 2000, 5)} == set(PARAPHRASES[kind])
+
+
+def test_wordings_take_at_most_38_gpt2_tokens_and_their_ending_two(data_directory: Path) -> None:
+    folder = data_directory / "gpt2_tokenizer"
+    if not folder.is_dir():
+        pytest.skip(f"no GPT-2 vocabulary: {folder} does not exist")
+    tokenizer = build_tokenizer(Gpt2Vocabulary(str(folder)), ())
+    texts = [text for of_kind in PARAPHRASES.values() for text in of_kind]
+    assert max(len(tokenizer.encode(text)) for text in texts) <= 38

@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 
 from adiff_jax.arrays import Batch
+from adiff_jax.data.prompts import CANONICAL, PARAPHRASES, paraphrase
 from adiff_jax.data.schema import Edit, Example
+from adiff_jax.data.tokenizers import Words, build_tokenizer
 from adiff_jax.data.transforms import Encode, EncodeConfig, check_lengths, fair_caption
 from tests.data.toy_source import CAPTIONS, ToySource, toy_encode, toy_tokenizer
 
 EXAMPLE = ToySource(3)[1]
+ASKED = replace(EXAMPLE, prompt="add a dog")
 
 
 def encode_wave(wave: np.ndarray, rate: int = 16_000, seconds: float = 0.01) -> dict:
@@ -20,13 +23,13 @@ def encode_wave(wave: np.ndarray, rate: int = 16_000, seconds: float = 0.01) -> 
 
 
 def test_keys_are_fields_of_the_batch() -> None:
-    row = replace(toy_encode(), classes=("dog",))(EXAMPLE, 1, 0)
+    row = replace(toy_encode(prompt_tokens=3), classes=("dog",))(ASKED, 1, 0)
     fields = {field.name for field in dataclasses.fields(Batch)}
     assert row.keys() == fields - {"features_1", "features_2"}
 
 
 def test_dtypes_are_those_the_batch_documents() -> None:
-    row = replace(toy_encode(), classes=("dog",))(EXAMPLE, 1, 0)
+    row = replace(toy_encode(prompt_tokens=3), classes=("dog",))(ASKED, 1, 0)
     dtypes = {key: np.asarray(value).dtype.name for key, value in row.items()}
     assert dtypes == {
         "valid": "bool",
@@ -37,6 +40,8 @@ def test_dtypes_are_those_the_batch_documents() -> None:
         "audio_2": "float32",
         "length_1": "int32",
         "length_2": "int32",
+        "prompt": "int32",
+        "prompt_mask": "bool",
         "tokens": "int32",
         "tokens_mask": "bool",
         "labels": "float32",
@@ -67,6 +72,66 @@ def test_a_clip_of_another_rate_keeps_its_pitch_and_duration(rate: int) -> None:
     assert row["length_1"] == 16_000
     spectrum = np.abs(np.fft.rfft(row["audio_1"][:16_000]))
     assert np.argmax(spectrum) == 1000
+
+
+def test_a_short_clip_can_be_repeated_until_it_fills_the_window() -> None:
+    wave = np.arange(1, 71, dtype=np.float32)
+    config = EncodeConfig(seconds=0.01, short="tile")
+    row = Encode(config)(Example("one", (wave,), 16_000), 0)
+    np.testing.assert_array_equal(row["audio_1"], [*wave, *wave, *wave[:20]])
+    assert row["length_1"] == 160
+    long = Example("one", (np.arange(200, dtype=np.float32),), 16_000)
+    np.testing.assert_array_equal(Encode(config)(long, 0)["audio_1"], np.arange(20, 180))
+
+
+def test_a_prompt_is_padded_with_masked_end_tokens() -> None:
+    encode, tokenizer = toy_encode(prompt_tokens=5), toy_tokenizer()
+    row = encode(ASKED, 0)
+    ids = tokenizer.encode("add a dog")
+    assert row["prompt"].tolist() == [*ids, tokenizer.end_id, tokenizer.end_id]
+    assert row["prompt_mask"].tolist() == [True, True, True, False, False]
+    assert "prompt" not in toy_encode()(ASKED, 0)
+
+
+def test_prompts_are_there_without_targets() -> None:
+    row = replace(toy_encode(prompt_tokens=5), targets=False)(ASKED, 0)
+    assert "prompt" in row and "tokens" not in row
+
+
+@pytest.mark.parametrize(
+    ("prompt", "message"),
+    [
+        ("", "states no prompt, but data.encode.prompt_tokens is 2"),
+        ("?!", "the prompt '\\?!' holds no token"),
+        ("add a dog", "the prompt 'add a dog' takes 3 tokens.*prompt_tokens is 2: shorten it"),
+    ],
+)
+def test_a_prompt_that_cannot_be_asked_is_refused(prompt: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        toy_encode(prompt_tokens=2)(replace(EXAMPLE, prompt=prompt), 0)
+
+
+def test_prompts_are_paraphrased_in_training_only() -> None:
+    texts = PARAPHRASES["tier-2"]
+    tokenizer = build_tokenizer(Words(), texts)
+    config = replace(toy_encode().config, prompt_tokens=20, paraphrase=True)
+    encode = Encode(config, tokenizer, targets=False)
+    example = replace(EXAMPLE, prompt=CANONICAL["tier-2"])
+
+    def asked(draw: int | None) -> str:
+        row = encode(example, 0, draw)
+        return tokenizer.decode(row["prompt"][row["prompt_mask"]].tolist())
+
+    def normal(text: str) -> str:
+        return tokenizer.decode(tokenizer.encode(text))
+
+    assert {asked(draw) for draw in range(200)} == {normal(text) for text in texts}
+    assert asked(None) == CANONICAL["tier-2"]
+    assert asked(7) == asked(7) == normal(paraphrase("tier-2", 7))
+    plain = replace(encode, config=replace(config, paraphrase=False))
+    np.testing.assert_array_equal(plain(example, 0, 7)["prompt"], encode(example, 0)["prompt"])
+    with pytest.raises(ValueError, match="'which[?]' is a wording of none of"):
+        encode(replace(EXAMPLE, prompt="which?"), 0, 7)
 
 
 def test_without_a_draw_the_caption_is_chosen_by_the_id_and_not_the_first() -> None:
