@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from adiff_jax import verbs
+from adiff_jax import verbs, verbs_explain_pairs
 
 SUBJECTS = "log-mel, encoder, decoder, train, decoding, loader"
 """What `bench` times, named here because asking for help imports nothing heavy."""
@@ -207,3 +207,4 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     verify.add_argument(
         "paths", nargs="+", help="CSVs or folders, a split each or each of its folds; tables"
     )
+    verbs_explain_pairs.add(actions)

@@ -234,6 +234,7 @@ def test_files_are_small_named_finished_and_described() -> None:
         ("tensorflow", {"data/builders"}),
         ("apache_beam", {"data/builders"}),
         ("tyro", {"verbs"}),
+        ("openai", {"data/writing"}),
         ("cattrs", {"experiment_json"}),
     ],
 )

@@ -1,0 +1,1 @@
+"""Explanations of pairs, written from the captions of two clips."""
