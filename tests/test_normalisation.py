@@ -8,6 +8,9 @@ import pytest
 
 from adiff_jax import demo
 from adiff_jax.audio.frontends import log_mel
+from adiff_jax.experiment import ConfigError
+from adiff_jax.models.htsat import Htsat
+from adiff_jax.models.tagger import Tagger
 from adiff_jax.normalisation import log_mel_statistics
 from adiff_jax.parts import open_data
 
@@ -24,3 +27,15 @@ def test_mean_and_deviation_are_those_of_all_bins_of_both_clips() -> None:
 
     assert mean == pytest.approx(values.mean(), abs=1e-4)
     assert deviation == pytest.approx(values.std(), abs=1e-4)
+
+
+def test_an_encoder_that_learns_them_is_refused() -> None:
+    experiment = demo.get_config()
+    encode = replace(experiment.data.encode, rate=Htsat().frontend.rate)
+    experiment = replace(
+        experiment,
+        model=Tagger(encoder=Htsat()),
+        data=replace(experiment.data, encode=encode),
+    )
+    with pytest.raises(ConfigError, match="Htsat, which has no mean and std"):
+        log_mel_statistics(experiment)
