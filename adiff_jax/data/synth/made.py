@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from adiff_jax.data.prompts import CANONICAL
 from adiff_jax.data.schema import Edit, Example, Truth
 from adiff_jax.data.synth import tiers
 from adiff_jax.data.synth.captions import captions, corpus
@@ -23,7 +24,7 @@ from adiff_jax.data.synth.recipe import Recipe
 from adiff_jax.data.synth.render import render, render_pair, within_range
 from adiff_jax.data.synth.scenes import Scene
 from adiff_jax.data.synth.templates import Templates
-from adiff_jax.data.synth.tiers import PROMPTS, explain, measure
+from adiff_jax.data.synth.tiers import explain, measure
 
 
 def generator(seed: int, stream: str, index: int) -> np.random.Generator:
@@ -57,7 +58,7 @@ class EditedPairs:
         self._stream, self._size, self._seed = stream, size, seed
         self._templates: Templates = templates
         self._tier = tier
-        if tier not in (0, *PROMPTS):
+        if tier not in (0, 1, 2, 3):
             raise ValueError(f"SynthPairs.tier is {tier}; it must be 0 (imperatives), 1, 2 or 3")
         nouns(library.labels)  # two classes of one name could not be told apart in a sentence
 
@@ -122,7 +123,7 @@ class EditedPairs:
             references=self._references(index, scenes, waves),
             edits=scenes.edits,
             recordings=_originals(self.library.recording(name) for name in names),
-            prompt=PROMPTS.get(self._tier, ""),
+            prompt=CANONICAL[f"tier-{self._tier}"] if self._tier else "",
             tier=self._tier,
         )
 

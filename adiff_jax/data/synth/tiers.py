@@ -16,13 +16,6 @@ from adiff_jax.data.synth.loudness import hop_powers
 from adiff_jax.data.synth.phrases import mention, noun
 from adiff_jax.data.synth.scenes import Event, Layer, Scene
 
-PROMPTS = {
-    1: "explain the difference in few words",
-    2: "explain the difference in a sentence",
-    3: "explain the difference in detail",
-}
-"""The instruction of each tier, as ADIFF's data states it."""
-
 _EQUAL_DB = 1.0  # differences smaller than these are not mentioned
 _EQUAL_OCTAVES = 0.15
 _EQUAL_RANGE_DB = 2.0
