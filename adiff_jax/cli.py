@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from adiff_jax import verbs
+from adiff_jax import verbs, verbs_data
 
 SUBJECTS = "log-mel, encoder, decoder, train, decoding, loader"
 """What `bench` times, named here because asking for help imports nothing heavy."""
@@ -142,7 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     ablate.add_argument("--cell", help="i/N: run the i-th of N shares of the grid, i from 0")
     ablate.add_argument("--collect", action="store_true", help="only make the table")
 
-    _add_data(verb("data", verbs.data, "make pairs, build tables, check files"))
+    _add_data(verb("data", verbs_data.data, "make pairs, build tables, check files"))
 
     bench = verb("bench", verbs.bench, "time the parts: medians, torch beside them if installed")
     bench.add_argument("subjects", nargs="*", help=f"which of {SUBJECTS} (default all)")
