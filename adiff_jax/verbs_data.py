@@ -39,6 +39,19 @@ def data(options: argparse.Namespace, rest: list[str]) -> None:
             tables = options.train, options.validation, options.test
             print(build_audiodiffcaps(AudioDiffCaps(options.audio, *tables), options.out))
             print(f"wrote tables to {options.out}")
+        case "explanations":
+            from adiff_jax.data.builders.explanations import ExplanationFiles, build_explanations
+
+            config = ExplanationFiles(
+                options.audio,
+                tuple(options.train),
+                tuple(options.validation),
+                tuple(options.test),
+                options.exclude,
+                options.rate,
+            )
+            print(build_explanations(config, options.out))
+            print(f"wrote tables to {options.out}")
         case "recipes":
             from adiff_jax.data.sources import write_recipe_files
             from adiff_jax.data.synth.fixed_sets import ESC10_SETS

@@ -13,6 +13,9 @@ import soundfile as sf
 import soxr
 from etils import epath
 
+SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff")
+"""What files of audio are called, the usual ones first."""
+
 SHORTEST_SECONDS = 0.01
 # Peak amplitude up to which nothing is heard: one step of 16-bit audio, 90 dB below full scale.
 # What rounding leaves of channels that cancel is no more, and a 16-bit file could not hold less.
