@@ -6,7 +6,7 @@ Everything is imported where it is needed, so that `adiff --help` answers at onc
 import argparse
 import dataclasses
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from adiff_jax.data.schema import Source
@@ -97,17 +97,20 @@ def _only_fold(options: argparse.Namespace) -> tuple[int, ...]:
 
 def _source(options: argparse.Namespace, split: str) -> "Source":
     """The source of a split of a config file, shortened if wanted."""
+    from adiff_jax.data.sources import Explanations
     from adiff_jax.experiment import load_experiment
     from adiff_jax.parts import open_data
 
     experiment = load_experiment(options.config)
-    config = experiment.data.train if split == "train" else experiment.split(split)
+    config: Any = experiment.data.train if split == "train" else experiment.split(split)
+    sized = config.pairs if isinstance(config, Explanations) else config
     if options.size is not None:
         if options.size < 1:
             raise ValueError(f"--size is {options.size}: say at least 1")
-        if not hasattr(config, "size"):
-            raise ValueError(f"--size: {type(config).__name__} has a size of its own")
-        config = dataclasses.replace(config, size=options.size)
-    elif (pairs := getattr(config, "size", 0)) > MOST_PAIRS:
+        if not hasattr(sized, "size"):
+            raise ValueError(f"--size: {type(sized).__name__} has a size of its own")
+        shortened = dataclasses.replace(sized, size=options.size)
+        config = shortened if sized is config else dataclasses.replace(config, pairs=shortened)
+    elif (pairs := getattr(sized, "size", 0)) > MOST_PAIRS:
         raise ValueError(f"{pairs:,} pairs of {split} are many to write: say how many with --size")
     return open_data(config)

@@ -161,6 +161,15 @@ class Captioned(Source, Protocol):
 
 
 @runtime_checkable
+class Foretelling(Source, Protocol):
+    """A source that must make audio for its references, but not to say how long they can be."""
+
+    def longest_texts(self, index: int) -> tuple[str, ...]:
+        """Texts of which one is as long as any reference of example `index`; no audio is made."""
+        ...
+
+
+@runtime_checkable
 class Recurring(Source, Protocol):
     """A source whose clips recur under their names: tables are built of it clip by clip."""
 
