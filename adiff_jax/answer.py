@@ -5,7 +5,7 @@ decoding strategy other than the experiment's own has files of its own: `SPLIT.b
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -16,7 +16,7 @@ from etils import epath
 
 from adiff_jax.arrays import Batch
 from adiff_jax.attention_span import attention_on_edits
-from adiff_jax.data.schema import Arrays, Source, Truth
+from adiff_jax.data.schema import Arrays, Source, Truth, coverage_of
 from adiff_jax.data.sources import RecipeFile
 from adiff_jax.data.synth.made import EditedPairs
 from adiff_jax.data.transforms import fair_caption
@@ -126,7 +126,7 @@ def answer(trained: Trained, split: str, config: Answering) -> dict[str, Any]:
             looked = attention_on_edits(parts, trained.variables, parts.rows(source), source)
             if looked is not None:
                 metrics["attention"] = {"edited_span": looked}
-    metrics |= {"split": split, "checkpoint": trained.step}
+    metrics |= {"split": split, "checkpoint": trained.step, **_coverage(source)}
     if jax.process_index() == 0:
         trained.directory.predictions.mkdir(parents=True, exist_ok=True)
         write_metrics(trained.directory.predictions / f"{name}.metrics.json", metrics)
@@ -141,7 +141,8 @@ def score_file(
     if isinstance(trained.parts.experiment.model, Tagger):
         raise ConfigError(f"{trained.directory.path} is a tagger: sentences do not answer it")
     source = open_data(trained.parts.experiment.split(split))
-    return _score(source, read_predictions(path), config, {}) | {"split": split}
+    scores = _score(source, read_predictions(path), config, {})
+    return scores | {"split": split, **_coverage(source)}
 
 
 def sentences(
@@ -180,6 +181,12 @@ def _training_missing(trained: Trained) -> str:
     except (OSError, ValueError) as error:
         return f"the training data cannot be opened: {error}"
     return ""
+
+
+def _coverage(source: Source) -> dict[str, Any]:
+    """How much of a published split was scored, where the source knows."""
+    coverage = coverage_of(source)
+    return {} if coverage is None else {"coverage": asdict(coverage)}
 
 
 def _score(

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from adiff_jax import verbs, verbs_explain_pairs
+from adiff_jax import verbs, verbs_data, verbs_explain_pairs
 
 SUBJECTS = "log-mel, encoder, decoder, train, decoding, loader"
 """What `bench` times, named here because asking for help imports nothing heavy."""
@@ -143,7 +143,7 @@ def _parser() -> argparse.ArgumentParser:
     ablate.add_argument("--cell", help="i/N: run the i-th of N shares of the grid, i from 0")
     ablate.add_argument("--collect", action="store_true", help="only make the table")
 
-    _add_data(verb("data", verbs.data, "make pairs, build tables, check files"))
+    _add_data(verb("data", verbs_data.data, "make pairs, build tables, check files"))
 
     bench = verb("bench", verbs.bench, "time the parts: medians, torch beside them if installed")
     bench.add_argument("subjects", nargs="*", help=f"which of {SUBJECTS} (default all)")
@@ -186,6 +186,30 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     for split in ("train", "validation", "test"):
         owned.add_argument(f"--{split}", default="", help=f"CSV file of the {split} pairs")
     owned.add_argument("--out", required=True)
+    explained = actions.add_parser(
+        "explanations",
+        help="build tables of ACD or CLD from its CSV files and your audio",
+        description="Build tables of ACD or CLD: explanations of up to three tiers, one CSV file a "
+        "tier, and the audio of AudioCaps or Clotho, which you must own.",
+        epilog="Example:\n  adiff data explanations --audio audio --validation acd_val_*.csv "
+        "--out tables/acd\n\nClips are found under other suffixes of audio, and in the inner "
+        "folders of their paths.\nClips that are not there or broken are listed in "
+        "OUT/missing.txt; to do without them, give\nthat list to --exclude. Scores on the tables "
+        "say how much of the split they cover.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    explained.add_argument("--audio", required=True, help="folder of the audio files")
+    for split in ("train", "validation", "test"):
+        explained.add_argument(
+            f"--{split}",
+            nargs="+",
+            default=(),
+            metavar="CSV",
+            help=f"the CSV files of the {split} split, one a tier, in any order",
+        )
+    explained.add_argument("--exclude", default="", metavar="FILE", help="clips to do without")
+    explained.add_argument("--rate", type=int, default=32_000, help="Hz (default 32000, ADIFF's)")
+    explained.add_argument("--out", required=True)
     recipes = actions.add_parser(
         "recipes",
         help="write the five fixed test sets over folds of an ESC folder",

@@ -74,13 +74,9 @@ def compare(parity: Parity) -> list[Difference]:
     found = apply(converted.variables["params"], parity.inputs)
     shapes = [tuple(x.shape) for x in expected]
     if [x.shape for x in found] != shapes:
-        raise ValueError(
-            f"PyTorch returns arrays of {shapes}, the twin {[x.shape for x in found]}"
-        )
+        raise ValueError(f"PyTorch returns arrays of {shapes}, the twin {[x.shape for x in found]}")
     weights = [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
-    sum(
-        (x * torch.from_numpy(w)).sum() for x, w in zip(expected, weights, strict=True)
-    ).backward()
+    sum((x * torch.from_numpy(w)).sum() for x, w in zip(expected, weights, strict=True)).backward()
 
     def weighed(params: Any, inputs: tuple[Any, ...]) -> jax.Array:
         outputs = apply(params, inputs)

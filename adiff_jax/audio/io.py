@@ -16,6 +16,9 @@ from etils import epath
 
 from adiff_jax.audio.resample import Resampler, resample
 
+SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff")
+"""What files of audio are called, the usual ones first."""
+
 SHORTEST_SECONDS = 0.01
 # Peak amplitude up to which nothing is heard: one step of 16-bit audio, 90 dB below full scale.
 # What rounding leaves of channels that cancel is no more, and a 16-bit file could not hold less.

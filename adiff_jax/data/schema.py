@@ -128,6 +128,68 @@ class Source(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Coverage:
+    """How much of what a table lists is used: its rows, and the clips that they name."""
+
+    rows: int
+    rows_listed: int
+    clips: int
+    clips_listed: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.clips} of {self.clips_listed} clips, {self.rows} of {self.rows_listed} rows "
+            f"({self.rows / max(1, self.rows_listed):.1%})"
+        )
+
+
+def coverage_of(source: Source) -> Coverage | None:
+    """What a source says of itself in `coverage`: how much is left of data that others published
+    once excluded clips are out. None for sources that nothing can be missing from."""
+    coverage = getattr(source, "coverage", None)
+    return coverage if isinstance(coverage, Coverage) else None
+
+
+@runtime_checkable
+class Captioned(Source, Protocol):
+    """A source of pairs with sentences about either clip alone."""
+
+    def clip_captions(self, index: int) -> tuple[tuple[str, ...], ...]:
+        """The sentences about each clip of example `index`; no audio is read."""
+        ...
+
+
+@runtime_checkable
+class Foretelling(Source, Protocol):
+    """A source that must make audio for its references, but not to say how long they can be."""
+
+    def longest_texts(self, index: int) -> tuple[str, ...]:
+        """Texts of which one is as long as any reference of example `index`; no audio is made."""
+        ...
+
+
+@runtime_checkable
+class Recurring(Source, Protocol):
+    """A source whose clips recur under their names: tables are built of it clip by clip."""
+
+    def described(self, index: int) -> Example:
+        """Example `index` with its `clips` but without `waves`; equal names are equal clips."""
+        ...
+
+    def wave(self, name: str) -> np.ndarray:
+        """The clip of this name, float32 [n] at the rate of the examples."""
+        ...
+
+
+@runtime_checkable
+class Labelled(Source, Protocol):
+    """A source of labelled clips; `classes` is the order of tagging targets."""
+
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+
+
 @runtime_checkable
 class TextEncoder(Protocol):
     """What transforms need of a tokenizer."""

@@ -11,6 +11,7 @@ from typing import Literal
 from etils import epath
 
 from adiff_jax.data.builders.table_source import Table, TableSource
+from adiff_jax.data.explanations import ExplanationRows, MadeTiers, StoredTiers, Tiered
 from adiff_jax.data.schema import Source
 from adiff_jax.data.synth.fixed_sets import FixedSet, read_fixed_set, write_fixed_set
 from adiff_jax.data.synth.library import Folder, Procedural, open_library
@@ -74,7 +75,31 @@ class LabelledMixes:
     rate: int = 16_000
 
 
-SourceConfig = SynthPairs | NaturalPairs | RecipeFile | LabelledMixes | Table
+@dataclass(frozen=True)
+class Explanations:
+    """Pairs explained in each of `tiers`, 1 to 3, for systems that are asked something.
+
+    `pairs` holds the explanations (a table) or the scenes to write them from. `captioning` is the
+    share of rows that ask for a caption of the first clip, the second, or both instead.
+    """
+
+    pairs: Table | SynthPairs | RecipeFile = field(default_factory=SynthPairs)
+    tiers: tuple[int, ...] = (1, 2, 3)
+    captioning: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.tiers or not {*self.tiers} <= {1, 2, 3} or len({*self.tiers}) < len(self.tiers):
+            raise ValueError(f"Explanations.tiers is {self.tiers}; say one or more of 1, 2 and 3")
+        if not 0 <= self.captioning < 1:
+            raise ValueError(
+                f"Explanations.captioning is {self.captioning}; it is a share of the rows, at "
+                "least 0 and less than 1"
+            )
+        if getattr(self.pairs, "tier", 0):
+            raise ValueError("Explanations.tiers says which tiers: leave SynthPairs.tier at 0")
+
+
+SourceConfig = SynthPairs | NaturalPairs | RecipeFile | LabelledMixes | Table | Explanations
 
 
 def open_source(config: SourceConfig) -> Source:
@@ -94,6 +119,8 @@ def open_source(config: SourceConfig) -> Source:
             return source
         case Table():
             return TableSource(config)
+        case Explanations():
+            return ExplanationRows(_tiered(config), config.captioning)
         case _:
             raise TypeError(f"{type(config).__name__} is no source of examples")
 
@@ -146,6 +173,20 @@ def _edited(config: SynthPairs, name: str) -> EditedPairs:
 def _natural(config: NaturalPairs) -> RawPairs:
     library = open_library(config.recordings, config.rate)
     return RawPairs(library, config.split, config.size, config.seed, config.templates)
+
+
+def _tiered(config: Explanations) -> Tiered:
+    source = open_source(config.pairs)
+    match source:
+        case EditedPairs():
+            return MadeTiers(source, config.tiers)
+        case TableSource():
+            return StoredTiers(source, config.tiers)
+        case _:
+            raise ValueError(
+                f"Explanations.pairs: {type(config.pairs).__name__} gives {type(source).__name__}, "
+                "which have no explanations; use a table or pairs with edits"
+            )
 
 
 def _check(fixed: FixedSet, source: EditedPairs | RawPairs, config: RecipeFile) -> None:

@@ -18,10 +18,10 @@ from itertools import chain
 import numpy as np
 from etils import epath
 
-from adiff_jax.audio.io import AudioError, SilentClipError, read_audio
+from adiff_jax.audio.io import SUFFIXES, AudioError, SilentClipError, read_audio
 from adiff_jax.data.builders.table_source import Table, TableSource, table_splits
 from adiff_jax.data.export import AUDIO, TABLE, read_journal, wave_hash
-from adiff_jax.data.synth.layouts import AUDIO_SUFFIXES, find, fold_and_original
+from adiff_jax.data.synth.layouts import find, fold_and_original
 from adiff_jax.text_files import read_text
 
 _COLUMNS = (("s1_fn", "s2_fn"), ("filepath1", "filepath2"), ("file",), ("filename",))
@@ -179,7 +179,7 @@ def _audio_below(folder: epath.Path) -> Iterator[epath.Path]:
     for path in sorted(folder.iterdir()):
         if path.is_dir():
             yield from _audio_below(path)
-        elif path.suffix.lower() in AUDIO_SUFFIXES:
+        elif path.suffix.lower() in SUFFIXES:
             yield path
 
 

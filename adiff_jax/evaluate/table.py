@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from adiff_jax.data.schema import Coverage
+
 ROWS = (
     "structured.operation.accuracy",
     "structured.event.accuracy",
@@ -38,7 +40,8 @@ def markdown_table(systems: Mapping[str, Mapping[str, Any]], rows: Sequence[str]
         rows: dotted names of scores.
 
     A score that a system lacks reads "n/a", and the reason stands below the table, as it does for
-    missing intervals and baselines, and how many training pairs the baselines know.
+    missing intervals and baselines, how many training pairs the baselines know, and how much of a
+    published split was there to be scored.
     """
     columns = list(_with_baselines(systems))
     rows = [*rows, *(row for row in OF_MODELS if any(_cell(own, row) for _, own in columns))]
@@ -65,7 +68,18 @@ def markdown_table(systems: Mapping[str, Mapping[str, Any]], rows: Sequence[str]
     if known:
         counts = " or ".join(map(str, sorted(known)))
         lines += ["", f"Baselines know the first {counts} training pairs."]
+    for coverage, who in _coverages(systems).items():
+        lines += ["", f"Coverage: {coverage} ({', '.join(who)})."]
     return "\n".join(lines) + "\n"
+
+
+def _coverages(systems: Mapping[str, Mapping[str, Any]]) -> dict[Coverage, list[str]]:
+    """Systems by how much of a published split they were scored on, where that is known."""
+    found: dict[Coverage, list[str]] = {}
+    for system, scores in systems.items():
+        if "coverage" in scores:
+            found.setdefault(Coverage(**scores["coverage"]), []).append(system)
+    return found
 
 
 def _with_baselines(

@@ -15,7 +15,7 @@ import numpy as np
 from etils import epath
 
 from adiff_jax.audio.io import AudioError, decode_audio
-from adiff_jax.data.schema import Clip, Edit, Example, Truth
+from adiff_jax.data.schema import Clip, Coverage, Edit, Example, Truth
 
 VERSION = "1.0.0"
 NO_CLIP = -1
@@ -34,6 +34,7 @@ class Table:
 class _Rows:
     clips: Sequence[Mapping[str, Any]]
     pairs: Sequence[Mapping[str, Any]]
+    coverage: Coverage | None = None
 
 
 class TableSource:
@@ -94,6 +95,18 @@ class TableSource:
             prompt=_text(row["prompt"]),
             tier=int(row["tier"]),
         )
+
+    def clip_captions(self, index: int) -> tuple[tuple[str, ...], ...]:
+        """The sentences about each clip of example `index` that are stored with it; none in tables
+        that were written without them."""
+        row = self._rows.pairs[index]
+        names = ("captions_1", "captions_2")[: len(_clip_numbers(row))]
+        return tuple(_texts(row[name]) if name in row else () for name in names)
+
+    @property
+    def coverage(self) -> Coverage | None:
+        """How much of what was listed the table holds; None where nothing says so."""
+        return self._rows.coverage
 
     def texts(self) -> Iterator[str]:
         for row in self._rows.pairs:
@@ -167,7 +180,8 @@ def _open(table: Table) -> _Rows:
                 f"{table.path} has no split {table.split!r}; it has {sorted(builder.info.splits)}"
             )
         sources[name] = builder.as_data_source(table.split)
-    return _Rows(**sources)
+    coverage = (builder.info.metadata or {}).get("coverage", {}).get(table.split)
+    return _Rows(**sources, coverage=None if coverage is None else Coverage(**coverage))
 
 
 def _clip_numbers(row: Mapping[str, Any]) -> list[int]:

@@ -8,9 +8,10 @@ so the FLAC bytes are a scalar `Tensor` of dtype object.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -21,17 +22,28 @@ from tqdm import tqdm
 
 from adiff_jax.audio.io import AudioError, encode_flac
 from adiff_jax.data.builders.table_source import NO_CLIP, VERSION, edits_to_rows
-from adiff_jax.data.schema import Clip, Example, Source
+from adiff_jax.data.schema import (
+    Captioned,
+    Clip,
+    Coverage,
+    Example,
+    Recurring,
+    Source,
+    coverage_of,
+)
 
 _Row = dict[str, Any]
+_Identity = Clip | tuple[str, Clip | None]
 
 
 @dataclass
 class TableReport:
-    """What was written: numbers by split, and the audio that more than one split holds."""
+    """What was written: numbers by split, how much of what was listed that is where a source says
+    so, and the audio that more than one split holds."""
 
     clips: dict[str, int] = field(default_factory=dict)
     pairs: dict[str, int] = field(default_factory=dict)
+    coverage: dict[str, Coverage] = field(default_factory=dict)
     shared: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
@@ -39,6 +51,7 @@ class TableReport:
             f"{split}: {self.pairs[split]} pairs of {self.clips[split]} clips"
             for split in self.pairs
         ]
+        lines += [f"{split}: coverage {found}" for split, found in self.coverage.items()]
         if self.shared:
             lines.append(f"{len(self.shared)} clips are in more than one split:")
             lines += [f"  {line}" for line in self.shared]
@@ -81,55 +94,86 @@ class _Joiner:
         self.sources = source_by_split
         self.progress = progress
         self.pairs: dict[str, list[_Row]] = {}
-        self.report = TableReport()
+        known = {split: coverage_of(source) for split, source in source_by_split.items()}
+        self.report = TableReport(coverage={split: it for split, it in known.items() if it})
         self._first_place: dict[str, tuple[str, str]] = {}
 
     def clips(self, split: str) -> Iterator[_Row]:
         source = self.sources[split]
-        places: dict[tuple[str, Clip | None], int] = {}
+        places: dict[_Identity, int] = {}
         pairs = self.pairs[split] = []
         bar = tqdm(range(len(source)), f"build {split}", unit="pair", disable=not self.progress)
         for index in bar:
-            example = source[index]
+            example, clips = _opened(source, index)
             numbers = []
-            for clip, row, identity in _clip_rows(example):
+            for identity, make_row in clips:
                 if identity not in places:
                     places[identity] = len(places)
-                    self._note_shared(split, clip, row["sha256"])
+                    row = make_row()
+                    self._note_shared(split, row["name"], row["sha256"])
                     yield row
                 numbers.append(places[identity])
-            pairs.append(_pair_row(example, numbers))
+            pairs.append(_pair_row(example, numbers, _captions(source, index, example)))
         self.report.clips[split], self.report.pairs[split] = len(places), len(pairs)
 
-    def _note_shared(self, split: str, clip: Clip, digest: str) -> None:
-        first_split, first_name = self._first_place.setdefault(digest, (split, clip.name))
+    def _note_shared(self, split: str, name: str, digest: str) -> None:
+        first_split, first_name = self._first_place.setdefault(digest, (split, name))
         if first_split != split:
             self.report.shared.append(
-                f"{first_split} {first_name} = {split} {clip.name} (SHA-256 {digest})"
+                f"{first_split} {first_name} = {split} {name} (SHA-256 {digest})"
             )
 
 
-def _clip_rows(example: Example) -> Iterator[tuple[Clip, _Row, tuple[str, Clip | None]]]:
-    """Each clip with its row and its identity: the same bytes, described in the same way."""
+def _opened(
+    source: Source, index: int
+) -> tuple[Example, list[tuple[_Identity, Callable[[], _Row]]]]:
+    """Example `index`, and the identity of each of its clips with what makes its row.
+
+    Clips are the same when they have the same bytes and are described in the same way. A source
+    whose clips recur says so without reading them.
+    """
+    if isinstance(source, Recurring):
+        example = source.described(index)
+        return example, [
+            (clip, partial(_recurring_row, source, clip, example)) for clip in example.clips
+        ]
+    example = source[index]
+    clips: list[tuple[_Identity, Callable[[], _Row]]] = []
     for place, (clip, wave) in enumerate(zip(example.described_clips, example.waves, strict=True)):
-        try:
-            flac = encode_flac(wave, example.rate)
-        except AudioError as error:
-            raise AudioError(f"clip {clip.name} of {example.id}: {error}") from error
-        digest = hashlib.sha256(flac).hexdigest()
-        row = {
-            "name": clip.name,
-            "flac": flac,
-            "rate": example.rate,
-            "sha256": digest,
-            "captions": list(clip.captions),
-            "recordings": list(clip.recordings),
-        }
-        yield clip, row, (digest, example.clips[place] if example.clips else None)
+        row = _clip_row(clip, wave, example)
+        told = example.clips[place] if example.clips else None
+        clips.append(((row["sha256"], told), partial(dict, row)))
+    return example, clips
 
 
-def _pair_row(example: Example, numbers: list[int]) -> _Row:
+def _recurring_row(source: Recurring, clip: Clip, example: Example) -> _Row:
+    return _clip_row(clip, source.wave(clip.name), example)
+
+
+def _clip_row(clip: Clip, wave: np.ndarray, example: Example) -> _Row:
+    try:
+        flac = encode_flac(wave, example.rate)
+    except AudioError as error:
+        raise AudioError(f"clip {clip.name} of {example.id}: {error}") from error
+    return {
+        "name": clip.name,
+        "flac": flac,
+        "rate": example.rate,
+        "sha256": hashlib.sha256(flac).hexdigest(),
+        "captions": list(clip.captions),
+        "recordings": list(clip.recordings),
+    }
+
+
+def _captions(source: Source, index: int, example: Example) -> tuple[tuple[str, ...], ...]:
+    if isinstance(source, Captioned):
+        return source.clip_captions(index)
+    return tuple(clip.captions for clip in example.clips)
+
+
+def _pair_row(example: Example, numbers: list[int], captions: tuple[tuple[str, ...], ...]) -> _Row:
     clip_1, clip_2 = (*numbers, NO_CLIP)[:2]
+    captions_1, captions_2 = (*captions, (), ())[:2]
     return {
         "id": example.id,
         "clip_1": clip_1,
@@ -141,6 +185,8 @@ def _pair_row(example: Example, numbers: list[int]) -> _Row:
         "recordings": list(example.recordings),
         "prompt": example.prompt,
         "tier": example.tier,
+        "captions_1": list(captions_1),
+        "captions_2": list(captions_2),
     }
 
 
@@ -160,6 +206,9 @@ class _TableBuilder(tfds.core.GeneratorBasedBuilder):
             description=description,
             features=tfds.features.FeaturesDict(features),
             disable_shuffling=True,
+            metadata=tfds.core.MetadataDict(
+                coverage={split: asdict(it) for split, it in self._joiner.report.coverage.items()}
+            ),
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
@@ -207,6 +256,8 @@ class Pairs(_TableBuilder):
                 "recordings": tfds.features.Sequence(text),
                 "prompt": text,
                 "tier": number,
+                "captions_1": tfds.features.Sequence(text),
+                "captions_2": tfds.features.Sequence(text),
             },
         )
 

@@ -16,9 +16,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from adiff_jax.audio.io import SUFFIXES
 from adiff_jax.text_files import read_text
-
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff")
 
 _ALIASES = {
     "dog": "dog_bark",
@@ -69,7 +68,7 @@ def discover(root: Path, esc10_only: bool) -> dict[Recording, str]:
     if not found:
         raise ValueError(
             f"no clips under {root}; expected clips.csv, meta/esc50.csv with audio/, or one folder "
-            f"per class with {' '.join(AUDIO_SUFFIXES)} files"
+            f"per class with {' '.join(SUFFIXES)} files"
         )
     return found
 
@@ -137,7 +136,7 @@ def _from_class_folders(root: Path) -> dict[Recording, str]:
     found: dict[Recording, str] = {}
     for folder in sorted(path for path in root.iterdir() if path.is_dir()):
         for path in sorted(folder.iterdir()):
-            if path.suffix.lower() in AUDIO_SUFFIXES:
+            if path.suffix.lower() in SUFFIXES:
                 _enter(found, _recording(folder.name, path.stem, "", ""), path)
     return found
 

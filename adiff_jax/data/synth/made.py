@@ -5,6 +5,7 @@ is decoded anew in each copy). `truth` draws the scenes only; explanations of ti
 the exception, since they state what is measured on the audio.
 """
 
+import copy
 import hashlib
 import json
 import zlib
@@ -13,8 +14,8 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from adiff_jax.data.prompts import CANONICAL
-from adiff_jax.data.schema import Edit, Example, Truth
-from adiff_jax.data.synth import tiers
+from adiff_jax.data.schema import Clip, Edit, Example, Truth
+from adiff_jax.data.synth import clip_captions, tiers
 from adiff_jax.data.synth.captions import captions, corpus
 from adiff_jax.data.synth.draw import draw_scene
 from adiff_jax.data.synth.edits import PairScenes, draw_pair
@@ -57,9 +58,7 @@ class EditedPairs:
         self.name = name
         self._stream, self._size, self._seed = stream, size, seed
         self._templates: Templates = templates
-        self._tier = tier
-        if tier not in (0, 1, 2, 3):
-            raise ValueError(f"SynthPairs.tier is {tier}; it must be 0 (imperatives), 1, 2 or 3")
+        self._tier = _known_tier(tier)
         nouns(library.labels)  # two classes of one name could not be told apart in a sentence
 
     def __len__(self) -> int:
@@ -79,7 +78,30 @@ class EditedPairs:
             recordings=truth.recordings,
             prompt=truth.prompt,
             tier=truth.tier,
+            clips=tuple(
+                Clip(f"{truth.id}-{number}", captions, self._heard(scene))
+                for number, scene, captions in zip(
+                    (1, 2), (scenes.first, scenes.second), self._describe(scenes), strict=True
+                )
+            ),
         )
+
+    def with_tier(self, tier: int) -> "EditedPairs":
+        """The same pairs, explained in another tier (0: in imperatives)."""
+        same = copy.copy(self)
+        same._tier = _known_tier(tier)
+        return same
+
+    def clip_captions(self, index: int) -> tuple[tuple[str, ...], ...]:
+        """What is heard in each clip of pair `index`, in several wordings; no audio is made."""
+        return self._describe(self.scenes(index))
+
+    def longest_texts(self, index: int) -> tuple[str, ...]:
+        """Texts of which one is as long as any reference of pair `index`; no audio is made."""
+        scenes = self.scenes(index)
+        if self._tier in (2, 3):
+            return tuple(explain(self._tier, scenes, signals) for signals in tiers.EXTREMES)
+        return self._references(index, scenes, ())
 
     def scenes(self, index: int) -> PairScenes:
         """The two scenes of pair `index` and the program between them."""
@@ -117,12 +139,11 @@ class EditedPairs:
             yield f"{scenes.first.to_json()} {scenes.second.to_json()} {json.dumps(program)}"
 
     def _truth(self, index: int, scenes: PairScenes, waves: tuple[np.ndarray, ...]) -> Truth:
-        names = {*scenes.first.recordings(), *scenes.second.recordings()}
         return Truth(
             id=example_id(self.name, index),
             references=self._references(index, scenes, waves),
             edits=scenes.edits,
-            recordings=_originals(self.library.recording(name) for name in names),
+            recordings=self._heard(scenes.first, scenes.second),
             prompt=CANONICAL[f"tier-{self._tier}"] if self._tier else "",
             tier=self._tier,
         )
@@ -136,6 +157,16 @@ class EditedPairs:
         heard = waves if self._tier in (2, 3) else ()
         signals = tuple(measure(wave, self.library.rate) for wave in heard)
         return (explain(self._tier, scenes, signals),)
+
+    def _describe(self, scenes: PairScenes) -> tuple[tuple[str, ...], ...]:
+        return tuple(
+            clip_captions.describe(scene, self._templates)
+            for scene in (scenes.first, scenes.second)
+        )
+
+    def _heard(self, *scenes: Scene) -> tuple[str, ...]:
+        names = {name for scene in scenes for name in scene.recordings()}
+        return _originals(self.library.recording(name) for name in names)
 
 
 class RawPairs:
@@ -240,6 +271,12 @@ class Mixes:
     def texts(self) -> Iterator[str]:
         """None: a tagger has no sentences."""
         return iter(())
+
+
+def _known_tier(tier: int) -> int:
+    if tier not in (0, 1, 2, 3):
+        raise ValueError(f"SynthPairs.tier is {tier}; it must be 0 (imperatives), 1, 2 or 3")
+    return tier
 
 
 def _checked(index: int, size: int) -> int:

@@ -1,0 +1,116 @@
+"""What each action of `adiff data` does: calls one function of a room, and prints.
+
+Everything is imported where it is needed, so that `adiff --help` answers at once.
+"""
+
+import argparse
+import dataclasses
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from adiff_jax.data.schema import Source
+
+MOST_PAIRS = 20_000
+"""Pairs that are written, as files or tables, without being asked how many; of ten seconds, over
+5 GB."""
+
+
+def data(options: argparse.Namespace, rest: list[str]) -> None:
+    """Write, build, check or measure data."""
+    match options.action:
+        case "verify":
+            from adiff_jax.data.verify import verify
+
+            report = verify(options.paths)
+            print(report)
+            sys.exit(0 if report.clean else 1)
+        case "statistics":
+            from adiff_jax.experiment import load_experiment
+            from adiff_jax.normalisation import log_mel_statistics
+            from adiff_jax.train.compilation import enable_compile_cache
+
+            enable_compile_cache()
+            mean, deviation = log_mel_statistics(load_experiment(options.config))
+            print(f"--model.encoder.mean {mean:.2f} --model.encoder.std {deviation:.2f}")
+        case "audiodiffcaps":
+            from adiff_jax.data.builders.audiodiffcaps import AudioDiffCaps, build_audiodiffcaps
+
+            tables = options.train, options.validation, options.test
+            print(build_audiodiffcaps(AudioDiffCaps(options.audio, *tables), options.out))
+            print(f"wrote tables to {options.out}")
+        case "explanations":
+            from adiff_jax.data.builders.explanations import ExplanationFiles, build_explanations
+
+            config = ExplanationFiles(
+                options.audio,
+                tuple(options.train),
+                tuple(options.validation),
+                tuple(options.test),
+                options.exclude,
+                options.rate,
+            )
+            print(build_explanations(config, options.out))
+            print(f"wrote tables to {options.out}")
+        case "recipes":
+            from adiff_jax.data.sources import write_recipe_files
+            from adiff_jax.data.synth.fixed_sets import ESC10_SETS
+            from adiff_jax.data.synth.layouts import label_of
+
+            folds = tuple(sorted(set(options.folds or _only_fold(options))))
+            changed = {"folds": folds, "subset": options.subset}
+            if options.backgrounds:
+                changed["backgrounds"] = tuple(map(label_of, options.backgrounds))
+            sets = [dataclasses.replace(fixed, **changed) for fixed in ESC10_SETS]
+            prefix = f"fold{'-'.join(map(str, folds))}_"
+            for path in write_recipe_files(options.out, sets, options.folder, prefix):
+                print(path)
+        case "synth":
+            from tqdm import tqdm
+
+            from adiff_jax.data.export import write_pairs
+
+            source = _source(options, options.split)
+            write_pairs(source, options.out, options.format, tqdm)
+            print(f"wrote {len(source)} examples to {options.out}")
+        case "build":
+            from adiff_jax.data.builders.tables import build_tables
+
+            splits = dict.fromkeys(options.splits or ["train"])
+            sources = {split: _source(options, split) for split in splits}
+            print(build_tables(sources, options.out))
+            print(f"wrote tables to {options.out}")
+
+
+def _only_fold(options: argparse.Namespace) -> tuple[int, ...]:
+    """The fold of a folder that has one; class folders without ESC's names do."""
+    from adiff_jax.data.synth.layouts import folds_of
+
+    folds = folds_of(options.folder, options.subset == "esc10")
+    if len(folds) > 1:
+        raise ValueError(
+            f"{options.folder} has the folds {', '.join(map(str, folds))}: say with --folds which "
+            "to draw from"
+        )
+    return folds
+
+
+def _source(options: argparse.Namespace, split: str) -> "Source":
+    """The source of a split of a config file, shortened if wanted."""
+    from adiff_jax.data.sources import Explanations
+    from adiff_jax.experiment import load_experiment
+    from adiff_jax.parts import open_data
+
+    experiment = load_experiment(options.config)
+    config: Any = experiment.data.train if split == "train" else experiment.split(split)
+    sized = config.pairs if isinstance(config, Explanations) else config
+    if options.size is not None:
+        if options.size < 1:
+            raise ValueError(f"--size is {options.size}: say at least 1")
+        if not hasattr(sized, "size"):
+            raise ValueError(f"--size: {type(sized).__name__} has a size of its own")
+        shortened = dataclasses.replace(sized, size=options.size)
+        config = shortened if sized is config else dataclasses.replace(config, pairs=shortened)
+    elif (pairs := getattr(sized, "size", 0)) > MOST_PAIRS:
+        raise ValueError(f"{pairs:,} pairs of {split} are many to write: say how many with --size")
+    return open_data(config)
