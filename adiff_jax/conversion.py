@@ -1,0 +1,203 @@
+"""From a PyTorch checkpoint to a run directory that others start from, and back to a file.
+
+`adiff convert KIND FILE OUT` writes what training would have left: experiment, weights, and the
+names of a tagger's classes or the tokenizer; beside them the entries without a leaf, so that
+`adiff export OUT FILE` gives back the same entries, bit by bit. Nothing is written unless
+everything fits.
+"""
+
+import csv
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from etils import epath
+
+from adiff_jax.audio.frontends import LogMel
+from adiff_jax.checkpoint.checkpoints import CheckpointError, Checkpoints
+from adiff_jax.checkpoint.run_directory import RunDirectory
+from adiff_jax.convert import byola, cnn10, htsat
+from adiff_jax.convert.engine import (
+    ConversionError,
+    canonical_entries,
+    parameter_counts,
+    to_ours,
+    to_torch,
+)
+from adiff_jax.convert.shapes import tagger_shapes
+from adiff_jax.convert.table import Table
+from adiff_jax.convert.torch_files import read_sidecar, read_state, write_sidecar, write_state
+from adiff_jax.data.transforms import EncodeConfig
+from adiff_jax.experiment import Data, Experiment, to_json
+from adiff_jax.models.cnn10 import Cnn10
+from adiff_jax.models.htsat import Htsat
+from adiff_jax.models.tagger import Tagger
+from adiff_jax.protocol import Variables
+from adiff_jax.run import restore
+
+UNCHECKED = (
+    "every entry of the file is accounted for; values not checked against the original's outputs "
+    "(our tests do that for the weights of tests/golden, which these are not)"
+)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a checkpoint turned out to be; `next_command` may use {out}."""
+
+    abstract: Variables
+    experiment: Experiment
+    next_command: str
+    classes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of checkpoint: its table, and how entries (names without prefixes) are recognised."""
+
+    table: Table
+    find: Callable[[Mapping[str, np.ndarray], "Source"], Found]
+
+
+@dataclass(frozen=True)
+class Source:
+    """What the user gave: the checkpoint, and the names of a tagging head's classes if known."""
+
+    path: Path
+    classes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a conversion did: parameters by block ("" is the sum), and the command to go on with."""
+
+    directory: Path
+    counts: Mapping[str, int]
+    entries: int
+    carried: int
+    next_command: str
+    lines: tuple[str, ...] = field(default=(UNCHECKED,))
+
+
+def _byola(entries: Mapping[str, np.ndarray], source: Source) -> Found:
+    del source
+    config = byola.config_of(entries)
+    model = Tagger(encoder=config)
+    return Found(
+        tagger_shapes(model, head=False),
+        Experiment("byola", model, data=_data(config.frontend)),
+        "adiff train configs/adc_sdd.py --init {out}",
+    )
+
+
+def _cnn10(entries: Mapping[str, np.ndarray], source: Source) -> Found:
+    classes = named_classes(source.classes, cnn10.classes_of(entries))
+    return _tagger("cnn10", Tagger(encoder=Cnn10(), classes=len(classes)), classes)
+
+
+def _htsat(entries: Mapping[str, np.ndarray], source: Source) -> Found:
+    classes = named_classes(source.classes, htsat.classes_of(entries))
+    return _tagger("htsat", Tagger(encoder=Htsat(), classes=len(classes)), classes)
+
+
+def _tagger(name: str, model: Tagger, classes: tuple[str, ...]) -> Found:
+    experiment = Experiment(name, model, data=_data(model.encoder.frontend))
+    return Found(
+        tagger_shapes(model),
+        experiment,
+        "adiff train configs/adiff_stage2.py --init {out}",
+        classes,
+    )
+
+
+def _data(frontend: LogMel) -> Data:
+    return Data(encode=EncodeConfig(rate=frontend.rate))
+
+
+KINDS: Mapping[str, Kind] = {
+    "htsat": Kind(htsat.TABLE, _htsat),
+    "byola": Kind(byola.TABLE, _byola),
+    "cnn10": Kind(cnn10.TABLE, _cnn10),
+}
+"""By the name that the command line gives them."""
+
+
+def convert(kind: str, file: str | Path, out: str | Path, classes: str = "") -> Report:
+    """Convert a checkpoint into the new run directory `out`; `classes` as for `read_classes`.
+
+    Raises ConversionError that lists everything that does not fit, CheckpointError when the weights
+    cannot be written.
+    """
+    path, directory = Path(file).expanduser(), Path(out).expanduser()
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise ConversionError(f"{directory} exists: remove it, or choose another directory")
+    table = KINDS[kind].table
+    state = read_state(path, table.containers)
+    entries = canonical_entries(table, state.entries)
+    found = KINDS[kind].find(entries, Source(path, read_classes(classes) if classes else ()))
+    converted = to_ours(table, state, found.abstract)
+    run = RunDirectory.at(directory)
+    run.claim(to_json(found.experiment))
+    if found.classes:
+        run.keep_classes(found.classes)
+    write_sidecar(directory, converted.sidecar)
+    _save(run, converted.variables)
+    return Report(
+        directory,
+        parameter_counts(converted.variables),
+        len(state.entries),
+        len(converted.sidecar.carried),
+        found.next_command.format(out=directory),
+    )
+
+
+def export(run: str | Path, file: str | Path, like: str = "") -> int:
+    """Write a run's best weights to a PyTorch file, named as in the file that `like` (the run
+    itself, if it is a converted one) was converted from; the number of entries.
+
+    Raises ConversionError when the run is of another model, or the file exists.
+    """
+    sidecar = read_sidecar(Path(like or run).expanduser())
+    tables = {kind.table.name: kind.table for kind in KINDS.values()}
+    _, variables, _ = restore(RunDirectory.at(epath.Path(run)))
+    state = to_torch(tables[sidecar.table], variables, sidecar)
+    write_state(file, state)
+    return len(state.entries)
+
+
+def read_classes(file: str) -> tuple[str, ...]:
+    """Class names of a text file, one a line, or of AudioSet's `class_labels_indices.csv`.
+
+    Raises ConversionError for one without names, or with a name twice.
+    """
+    with Path(file).expanduser().open(newline="") as lines:
+        rows = [row for row in csv.reader(lines) if row]
+    if rows and "display_name" in rows[0]:
+        column = rows[0].index("display_name")
+        names = [row[column] for row in rows[1:]]
+    else:
+        names = [",".join(row) for row in rows]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if not names or twice:
+        raise ConversionError(
+            f"{file}: {'names twice: ' + ', '.join(twice) if twice else 'no class names'}; give "
+            "one name a line, or AudioSet's class_labels_indices.csv"
+        )
+    return tuple(names)
+
+
+def named_classes(given: tuple[str, ...], count: int) -> tuple[str, ...]:
+    """The given class names, or numbers in their place. ConversionError for a wrong number."""
+    if given and len(given) != count:
+        raise ConversionError(f"{len(given)} class names are given, the head has {count} classes")
+    return given or tuple(f"class {number}" for number in range(count))
+
+
+def _save(run: RunDirectory, variables: Variables) -> None:
+    def fail(step: int, error: Exception) -> None:
+        raise CheckpointError(f"the weights were not written to {run.path}: {error}") from error
+
+    checkpoints = Checkpoints(run.checkpoints, on_failure=fail)
+    checkpoints.save(0, dict(variables))
+    checkpoints.close()
