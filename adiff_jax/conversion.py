@@ -29,7 +29,8 @@ from adiff_jax.convert.shapes import tagger_shapes
 from adiff_jax.convert.table import Table
 from adiff_jax.convert.torch_files import read_sidecar, read_state, write_sidecar, write_state
 from adiff_jax.data.transforms import EncodeConfig
-from adiff_jax.experiment import Data, Experiment, to_json
+from adiff_jax.experiment import Data, Experiment
+from adiff_jax.experiment_json import to_json
 from adiff_jax.models.cnn10 import Cnn10
 from adiff_jax.models.htsat import Htsat
 from adiff_jax.models.tagger import Tagger
