@@ -134,8 +134,9 @@ def _parser() -> argparse.ArgumentParser:
         "convert",
         convert_verbs.convert,
         "make a run directory of a PyTorch checkpoint, to use or to start from",
-        "Examples:\n  adiff convert byola AudioNTT2020-BYOLA-64x96d2048.pth runs/byola\n"
-        "  adiff export runs/byola byola.safetensors          the same entries back",
+        "Examples:\n  adiff convert adiff adiff_base.ckpt runs/adiff\n"
+        "  adiff convert gpt2 path/of/gpt2-medium runs/gpt2_medium   a Hugging Face directory\n"
+        "  adiff export runs/adiff adiff.safetensors                 the same entries back",
     )
     convert.add_argument("kind", choices=convert_verbs.KINDS, help="what the file holds")
     convert.add_argument("file", help=".safetensors, .ckpt, .pt, .pth, .bin, or a HF directory")
@@ -145,6 +146,12 @@ def _parser() -> argparse.ArgumentParser:
         default="",
         metavar="FILE",
         help="names of a tagging head's classes: one a line, or AudioSet's CSV of labels",
+    )
+
+    convert.add_argument(
+        "--ours",
+        action="store_true",
+        help="an ADIFF trained here, with our conventions of text and audio, not the published",
     )
 
     export = verb("export", convert_verbs.export, "write a run's weights as a PyTorch file")

@@ -7,17 +7,15 @@ everything fits.
 """
 
 import csv
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from etils import epath
 
-from adiff_jax.audio.frontends import LogMel
 from adiff_jax.checkpoint.checkpoints import CheckpointError, Checkpoints
 from adiff_jax.checkpoint.run_directory import RunDirectory
-from adiff_jax.convert import byola, cnn10, htsat
+from adiff_jax.checkpoint_kinds import KINDS, Source
 from adiff_jax.convert.engine import (
     ConversionError,
     canonical_entries,
@@ -25,15 +23,9 @@ from adiff_jax.convert.engine import (
     to_ours,
     to_torch,
 )
-from adiff_jax.convert.shapes import tagger_shapes
-from adiff_jax.convert.table import Table
 from adiff_jax.convert.torch_files import read_sidecar, read_state, write_sidecar, write_state
-from adiff_jax.data.transforms import EncodeConfig
-from adiff_jax.experiment import Data, Experiment
+from adiff_jax.data.wording import Compat
 from adiff_jax.experiment_json import to_json
-from adiff_jax.models.cnn10 import Cnn10
-from adiff_jax.models.htsat import Htsat
-from adiff_jax.models.tagger import Tagger
 from adiff_jax.protocol import Variables
 from adiff_jax.run import restore
 
@@ -41,32 +33,6 @@ UNCHECKED = (
     "every entry of the file is accounted for; values not checked against the original's outputs "
     "(our tests do that for the weights of tests/golden, which these are not)"
 )
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a checkpoint turned out to be; `next_command` may use {out}."""
-
-    abstract: Variables
-    experiment: Experiment
-    next_command: str
-    classes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A kind of checkpoint: its table, and how entries (names without prefixes) are recognised."""
-
-    table: Table
-    find: Callable[[Mapping[str, np.ndarray], "Source"], Found]
-
-
-@dataclass(frozen=True)
-class Source:
-    """What the user gave: the checkpoint, and the names of a tagging head's classes if known."""
-
-    path: Path
-    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,54 +44,18 @@ class Report:
     entries: int
     carried: int
     next_command: str
-    lines: tuple[str, ...] = field(default=(UNCHECKED,))
 
 
-def _byola(entries: Mapping[str, np.ndarray], source: Source) -> Found:
-    del source
-    config = byola.config_of(entries)
-    model = Tagger(encoder=config)
-    return Found(
-        tagger_shapes(model, head=False),
-        Experiment("byola", model, data=_data(config.frontend)),
-        "adiff train configs/adc_sdd.py --init {out}",
-    )
-
-
-def _cnn10(entries: Mapping[str, np.ndarray], source: Source) -> Found:
-    classes = named_classes(source.classes, cnn10.classes_of(entries))
-    return _tagger("cnn10", Tagger(encoder=Cnn10(), classes=len(classes)), classes)
-
-
-def _htsat(entries: Mapping[str, np.ndarray], source: Source) -> Found:
-    classes = named_classes(source.classes, htsat.classes_of(entries))
-    return _tagger("htsat", Tagger(encoder=Htsat(), classes=len(classes)), classes)
-
-
-def _tagger(name: str, model: Tagger, classes: tuple[str, ...]) -> Found:
-    experiment = Experiment(name, model, data=_data(model.encoder.frontend))
-    return Found(
-        tagger_shapes(model),
-        experiment,
-        "adiff train configs/adiff_stage2.py --init {out}",
-        classes,
-    )
-
-
-def _data(frontend: LogMel) -> Data:
-    return Data(encode=EncodeConfig(rate=frontend.rate))
-
-
-KINDS: Mapping[str, Kind] = {
-    "htsat": Kind(htsat.TABLE, _htsat),
-    "byola": Kind(byola.TABLE, _byola),
-    "cnn10": Kind(cnn10.TABLE, _cnn10),
-}
-"""By the name that the command line gives them."""
-
-
-def convert(kind: str, file: str | Path, out: str | Path, classes: str = "") -> Report:
+def convert(
+    kind: str,
+    file: str | Path,
+    out: str | Path,
+    classes: str = "",
+    compat: Compat = "adiff-2025",
+) -> Report:
     """Convert a checkpoint into the new run directory `out`; `classes` as for `read_classes`.
+
+    `compat` says with which conventions an ADIFF was trained: "adiff-2025" as published, "" ours.
 
     Raises ConversionError that lists everything that does not fit, CheckpointError when the weights
     cannot be written.
@@ -136,12 +66,15 @@ def convert(kind: str, file: str | Path, out: str | Path, classes: str = "") -> 
     table = KINDS[kind].table
     state = read_state(path, table.containers)
     entries = canonical_entries(table, state.entries)
-    found = KINDS[kind].find(entries, Source(path, read_classes(classes) if classes else ()))
+    names = read_classes(classes) if classes else ()
+    found = KINDS[kind].find(entries, Source(path, names, compat))
     converted = to_ours(table, state, found.abstract)
     run = RunDirectory.at(directory)
     run.claim(to_json(found.experiment))
     if found.classes:
         run.keep_classes(found.classes)
+    if found.tokenizer is not None:
+        found.tokenizer.save(run.path)
     write_sidecar(directory, converted.sidecar)
     _save(run, converted.variables)
     return Report(
@@ -186,13 +119,6 @@ def read_classes(file: str) -> tuple[str, ...]:
             "one name a line, or AudioSet's class_labels_indices.csv"
         )
     return tuple(names)
-
-
-def named_classes(given: tuple[str, ...], count: int) -> tuple[str, ...]:
-    """The given class names, or numbers in their place. ConversionError for a wrong number."""
-    if given and len(given) != count:
-        raise ConversionError(f"{len(given)} class names are given, the head has {count} classes")
-    return given or tuple(f"class {number}" for number in range(count))
 
 
 def _save(run: RunDirectory, variables: Variables) -> None:

@@ -2,15 +2,16 @@
 
 import argparse
 
-KINDS = ("htsat", "byola", "cnn10")
+KINDS = ("adiff", "gpt2", "htsat", "byola", "cnn10")
 """Kinds of checkpoints, named here because asking for help imports nothing heavy."""
 
 
 def convert(options: argparse.Namespace, rest: list[str]) -> None:
     """Convert a checkpoint; print its blocks and the next command."""
-    from adiff_jax.conversion import convert
+    from adiff_jax.conversion import UNCHECKED, convert
 
-    report = convert(options.kind, options.file, options.out, options.classes)
+    compat = "" if options.ours else "adiff-2025"
+    report = convert(options.kind, options.file, options.out, options.classes, compat)
     total = report.counts[""]
     width = max(len(block) for block in report.counts)
     for block, count in report.counts.items():
@@ -18,8 +19,7 @@ def convert(options: argparse.Namespace, rest: list[str]) -> None:
             print(f"{block:{width}}  {count:>13,}")
     print(f"{'parameters':{width}}  {total:>13,}")
     print(f"{report.entries} entries, {report.carried} of them carried beside the weights")
-    for line in report.lines:
-        print(line)
+    print(UNCHECKED)
     print(f"converted: {report.directory}\nnext: {report.next_command}")
 
 
