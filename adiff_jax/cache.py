@@ -19,6 +19,7 @@ from adiff_jax.data.transforms import Encode
 from adiff_jax.experiment import ConfigError, Data, DataConfig
 from adiff_jax.experiment_json import source_json
 from adiff_jax.models.build import Encoder, build_encoder
+from adiff_jax.models.cnn10 import Cnn10
 from adiff_jax.models.features import Augment, as_channels, clip_features
 from adiff_jax.models.htsat import Htsat
 from adiff_jax.parts import open_data
@@ -98,10 +99,10 @@ def encode_pairs(
 def _encoder(trained: Trained, run: str, data: Data) -> Encoder:
     """The encoder of a run; ConfigError unless single clips of `data` can be given to it."""
     encoder = trained.parts.experiment.model.encoder
-    if isinstance(encoder, Htsat):
+    if isinstance(encoder, Htsat | Cnn10):
         raise ConfigError(
-            f"features_from: the encoder of {run} is Htsat, whose tokens are no frames that a "
-            "comparison reads: name a run of an encoder of the BYOL-A family"
+            f"features_from: the encoder of {run} is {type(encoder).__name__}, whose output a "
+            "comparison does not read: name a run of an encoder of the BYOL-A family"
         )
     if encoder.channels != 1:
         raise ConfigError(f"features_from: the encoder of {run} reads pairs, not single clips")

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from adiff_jax.audio.frontends import frame_lengths, log_mel
 from adiff_jax.data.transforms import Encode
 from adiff_jax.experiment import ConfigError, Experiment
+from adiff_jax.models.cnn10 import Cnn10
 from adiff_jax.models.htsat import Htsat
 from adiff_jax.parts import open_data
 
@@ -23,10 +24,11 @@ def log_mel_statistics(experiment: Experiment, examples: int = 128) -> tuple[flo
 
     Raises ConfigError for an encoder that learns them.
     """
-    if isinstance(experiment.model.encoder, Htsat):
+    encoder = experiment.model.encoder
+    if isinstance(encoder, Htsat | Cnn10):
         raise ConfigError(
-            "model.encoder is Htsat, which has no mean and std: its batch norm learns them per mel "
-            "bin in training, so there is nothing to set"
+            f"model.encoder is {type(encoder).__name__}, which has no mean and std: its batch norm "
+            "learns them per mel bin in training, so there is nothing to set"
         )
     source = open_data(experiment.data.train)
     frontend = experiment.model.encoder.frontend

@@ -1,8 +1,8 @@
 """`adiff parity`: a PyTorch module beside its Flax twin: shapes, outputs and gradients.
 
-A file defines `get_parity() -> Parity`; see docs/porting.md. Both modules get the same weights (those
-that PyTorch made, each moved by noise, so that no zero bias or unit gain hides a mistake) and the
-same inputs, in float32 and evaluation mode. Compared are the outputs, the gradient of every
+A file defines `get_parity() -> Parity`; see docs/porting.md. Both modules get the same weights
+(those that PyTorch made, each moved by noise, so that no zero bias or unit gain hides a mistake)
+and the same inputs, in float32 and evaluation mode. Compared are the outputs, the gradient of every
 parameter and the gradient of every floating-point input, for one random weighting of the outputs.
 """
 

@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 
 from adiff_jax.arrays import Batch, Constrain, NextLogits, Output, unconstrained
 from adiff_jax.models.build import Encoder
+from adiff_jax.models.cnn10 import Cnn10
 from adiff_jax.models.gpt2 import GPT2_SMALL_LM, Gpt2, Gpt2Cache, Gpt2Module
 from adiff_jax.models.htsat import HTSAT_SMALL, Htsat
 from adiff_jax.models.prefix import (
@@ -62,7 +63,7 @@ class Adiff:
             )
 
     @property
-    def encoder(self) -> Encoder | Htsat:
+    def encoder(self) -> Encoder | Htsat | Cnn10:
         """What hears the clips."""
         return self.clips.encoder
 

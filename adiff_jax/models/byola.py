@@ -121,7 +121,7 @@ class ByolAEncoder(nn.Module):
             x = blank_padding(x, lengths)
             x = nn.Conv(64, (3, 3), dtype=self.dtype, name=f"conv_{block}")(x)
             x = max_pool(nn.relu(self._norm(x, lengths, block, train)))
-            lengths = _halved(lengths)
+            lengths = halved(lengths)
         return x
 
     def _strided(
@@ -129,10 +129,10 @@ class ByolAEncoder(nn.Module):
     ) -> jax.Array:
         for block, size in enumerate(filters, start=1):
             kernel = 5 if block == 1 else 3
-            halved = _halved(lengths)
+            left = halved(lengths)
             # an odd last frame is dropped, unless it is the only one
-            heard = jnp.minimum(lengths, 2 * halved)
-            x, lengths = blank_padding(x[:, : x.shape[1] // 2 * 2], heard), halved
+            heard = jnp.minimum(lengths, 2 * left)
+            x, lengths = blank_padding(x[:, : x.shape[1] // 2 * 2], heard), left
             x = nn.Conv(
                 size,
                 (kernel, kernel),
@@ -153,18 +153,19 @@ class ByolAEncoder(nn.Module):
             dtype=self.dtype,
             name=f"norm_{block}",
         )
-        return norm(x, mask=_valid_frames(x, lengths))
+        return norm(x, mask=valid_frames(x, lengths))
 
 
-def _halved(lengths: jax.Array) -> jax.Array:
+def halved(lengths: jax.Array) -> jax.Array:
     """Valid frames after a stride of 2; a clip that has any keeps one, so that it is heard."""
     return jnp.where(lengths > 0, jnp.maximum(lengths // 2, 1), 0)
 
 
-def _valid_frames(x: jax.Array, lengths: jax.Array) -> jax.Array:
+def valid_frames(x: jax.Array, lengths: jax.Array) -> jax.Array:
+    """[b f 1 1], True within each row's length."""
     return (jnp.arange(x.shape[1])[None] < lengths[:, None])[:, :, None, None]
 
 
 def blank_padding(x: jax.Array, lengths: jax.Array) -> jax.Array:
     """Zero the frames past each row's length, as a convolution's own padding would be."""
-    return jnp.where(_valid_frames(x, lengths), x, 0.0)
+    return jnp.where(valid_frames(x, lengths), x, 0.0)

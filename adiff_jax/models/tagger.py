@@ -2,7 +2,7 @@
 
 Over an encoder of frames (BYOL-A) the clip embedding is max over time + mean over time, and one
 linear layer gives a logit per class. Over HTSAT both are its own: the mean of its tokens, and the
-published head that reads the tokens.
+published head that reads the tokens; so are Cnn10's, whose embedding is a layer of its head.
 """
 
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from adiff_jax.arrays import Batch, Lengths, Waves
 from adiff_jax.audio.frontends import frame_lengths, log_mel
 from adiff_jax.models.build import Encoder, build_encoder
 from adiff_jax.models.byola import StridedByolA
+from adiff_jax.models.cnn10 import Cnn10, Cnn10Encoder, Cnn10Head
 from adiff_jax.models.features import Augment, as_channels, clip_features, shifted
 from adiff_jax.models.htsat import Htsat, HtsatEncoder, HtsatHead
 from adiff_jax.nn.recurrent import masked_max, masked_mean
@@ -25,22 +26,22 @@ from adiff_jax.nn.recurrent import masked_max, masked_mean
 
 @dataclass(frozen=True)
 class Tagger:
-    """`classes` is the number of labels of the source. HTSAT's SpecAugment is its own,
-    `encoder.augment`; of `augment` it only knows the shift.
+    """`classes` is the number of labels of the source. HTSAT's and Cnn10's SpecAugment is their
+    own, `encoder.augment`; of `augment` they only know the shift.
 
-    Raises ValueError for an `augment.spec` that HTSAT would not hear of.
+    Raises ValueError for an `augment.spec` that they would not hear of.
     """
 
-    encoder: Encoder | Htsat = StridedByolA()
+    encoder: Encoder | Htsat | Cnn10 = StridedByolA()
     classes: int = 10
     augment: Augment = Augment()
     compute: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
-        if isinstance(self.encoder, Htsat) and self.augment.spec != Augment().spec:
+        if isinstance(self.encoder, Htsat | Cnn10) and self.augment.spec != Augment().spec:
             raise ValueError(
-                "augment.spec has no effect on Htsat, which masks after its batch norm: leave it "
-                "out, and set encoder.augment"
+                f"augment.spec has no effect on {type(self.encoder).__name__}, which masks after "
+                "its batch norm: leave it out, and set encoder.augment"
             )
 
 
@@ -66,6 +67,9 @@ class TaggerModel(nn.Module):
             case Htsat():
                 self.encoder = HtsatEncoder(config.encoder, dtype)
                 self.head = HtsatHead(config.encoder, config.classes)
+            case Cnn10():
+                self.encoder = Cnn10Encoder(config.encoder, dtype)
+                self.head = Cnn10Head(config.encoder, config.classes)
             case _:
                 self.encoder = build_encoder(config.encoder, dtype)
                 self.head = nn.Dense(config.classes, dtype=jnp.float32)
@@ -84,31 +88,41 @@ class TaggerModel(nn.Module):
         In training, augmentation draws from `key`, one value per row, or from the stream
         "augment" when none is given; in evaluation there is none.
         """
-        if isinstance(self.config.encoder, Htsat):
-            tokens = self._tokens(self.config.encoder, audio, lengths, valid, train, key)
-            return Heard(_mean(tokens), self.head(tokens).mean(axis=1))
-        embedding = self._pooled(self.config.encoder, audio, lengths, valid, train, key)
-        return Heard(embedding, self.head(embedding.astype(jnp.float32)))
+        match self.config.encoder:
+            case Htsat() as config:
+                tokens = self._own(config, audio, lengths, valid, train, key)
+                return Heard(_mean(tokens), self.head(tokens).mean(axis=1))
+            case Cnn10() as config:
+                frames, mask = self._own(config, audio, lengths, valid, train, key)
+                return Heard(*self.head(frames, mask, train))
+            case config:
+                embedding = self._pooled(config, audio, lengths, valid, train, key)
+                return Heard(embedding, self.head(embedding.astype(jnp.float32)))
 
     def embed(self, batch: Batch, train: bool = False) -> Float[Array, "b d"]:
-        """Clip embedding of `audio_1`; the head's parameters are not needed."""
+        """Clip embedding of `audio_1`; the head's parameters are needed for Cnn10 only."""
         given = batch.audio_1, batch.length_1, batch.valid, train
-        if isinstance(self.config.encoder, Htsat):
-            return _mean(self._tokens(self.config.encoder, *given))
-        return self._pooled(self.config.encoder, *given)
+        match self.config.encoder:
+            case Htsat() as config:
+                return _mean(self._own(config, *given))
+            case Cnn10() as config:
+                return self.head.embed(*self._own(config, *given), train)
+            case config:
+                return self._pooled(config, *given)
 
     def __call__(self, batch: Batch, train: bool = False) -> Float[Array, "b c"]:
         return self.listen(batch.audio_1, batch.length_1, batch.valid, train).logits
 
-    def _tokens(
+    def _own(
         self,
-        config: Htsat,
+        config: Htsat | Cnn10,
         audio: Waves,
         lengths: Lengths,
         valid: jax.Array,
         train: bool,
         key: jax.Array | None = None,
-    ) -> Float[Array, "b s d"]:
+    ) -> Any:
+        """What an encoder that normalises and masks by itself makes of clips."""
         frames = frame_lengths(config.frontend, lengths * valid)
         if not train:
             return self.encoder(log_mel(config.frontend, audio), frames)

@@ -23,7 +23,18 @@ from adiff_jax.experiment import Experiment
 from adiff_jax.run import Trained
 from tests.top.tiny_run import TRAIN
 
-VERBS = ("demo", "train", "evaluate", "explain", "ablate", "data", "bench", "metrics")
+VERBS = (
+    "demo",
+    "train",
+    "evaluate",
+    "explain",
+    "convert",
+    "export",
+    "ablate",
+    "data",
+    "bench",
+    "metrics",
+)
 
 CONFIG = """
 from dataclasses import replace

@@ -1,0 +1,130 @@
+"""From a PyTorch checkpoint to a run directory that others start from, and back to a file.
+
+`adiff convert KIND FILE OUT` writes what training would have left: experiment, weights, and the
+names of a tagger's classes or the tokenizer; beside them the entries without a leaf, so that
+`adiff export OUT FILE` gives back the same entries, bit by bit. Nothing is written unless
+everything fits.
+"""
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from etils import epath
+
+from adiff_jax.checkpoint.checkpoints import CheckpointError, Checkpoints
+from adiff_jax.checkpoint.run_directory import RunDirectory
+from adiff_jax.checkpoint_kinds import KINDS, Source
+from adiff_jax.convert.engine import (
+    ConversionError,
+    canonical_entries,
+    parameter_counts,
+    to_ours,
+    to_torch,
+)
+from adiff_jax.convert.torch_files import read_sidecar, read_state, write_sidecar, write_state
+from adiff_jax.data.wording import Compat
+from adiff_jax.experiment_json import to_json
+from adiff_jax.protocol import Variables
+from adiff_jax.run import restore
+
+UNCHECKED = (
+    "every entry of the file is accounted for; values not checked against the original's outputs "
+    "(our tests do that for the weights of tests/golden, which these are not)"
+)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a conversion did: parameters by block ("" is the sum), and the command to go on with."""
+
+    directory: Path
+    counts: Mapping[str, int]
+    entries: int
+    carried: int
+    next_command: str
+
+
+def convert(
+    kind: str,
+    file: str | Path,
+    out: str | Path,
+    classes: str = "",
+    compat: Compat = "adiff-2025",
+) -> Report:
+    """Convert a checkpoint into the new run directory `out`; `classes` as for `read_classes`.
+
+    `compat` says with which conventions an ADIFF was trained: "adiff-2025" as published, "" ours.
+
+    Raises ConversionError that lists everything that does not fit, CheckpointError when the weights
+    cannot be written.
+    """
+    path, directory = Path(file).expanduser(), Path(out).expanduser()
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise ConversionError(f"{directory} exists: remove it, or choose another directory")
+    table = KINDS[kind].table
+    state = read_state(path, table.containers)
+    entries = canonical_entries(table, state.entries)
+    names = read_classes(classes) if classes else ()
+    found = KINDS[kind].find(entries, Source(path, names, compat))
+    converted = to_ours(table, state, found.abstract)
+    run = RunDirectory.at(directory)
+    run.claim(to_json(found.experiment))
+    if found.classes:
+        run.keep_classes(found.classes)
+    if found.tokenizer is not None:
+        found.tokenizer.save(run.path)
+    write_sidecar(directory, converted.sidecar)
+    _save(run, converted.variables)
+    return Report(
+        directory,
+        parameter_counts(converted.variables),
+        len(state.entries),
+        len(converted.sidecar.carried),
+        found.next_command.format(out=directory),
+    )
+
+
+def export(run: str | Path, file: str | Path, like: str = "") -> int:
+    """Write a run's best weights to a PyTorch file, named as in the file that `like` (the run
+    itself, if it is a converted one) was converted from; the number of entries.
+
+    Raises ConversionError when the run is of another model, or the file exists.
+    """
+    sidecar = read_sidecar(Path(like or run).expanduser())
+    tables = {kind.table.name: kind.table for kind in KINDS.values()}
+    _, variables, _ = restore(RunDirectory.at(epath.Path(run)))
+    state = to_torch(tables[sidecar.table], variables, sidecar)
+    write_state(file, state)
+    return len(state.entries)
+
+
+def read_classes(file: str) -> tuple[str, ...]:
+    """Class names of a text file, one a line, or of AudioSet's `class_labels_indices.csv`.
+
+    Raises ConversionError for one without names, or with a name twice.
+    """
+    with Path(file).expanduser().open(newline="") as lines:
+        rows = [row for row in csv.reader(lines) if row]
+    if rows and "display_name" in rows[0]:
+        column = rows[0].index("display_name")
+        names = [row[column] for row in rows[1:]]
+    else:
+        names = [",".join(row) for row in rows]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if not names or twice:
+        raise ConversionError(
+            f"{file}: {'names twice: ' + ', '.join(twice) if twice else 'no class names'}; give "
+            "one name a line, or AudioSet's class_labels_indices.csv"
+        )
+    return tuple(names)
+
+
+def _save(run: RunDirectory, variables: Variables) -> None:
+    def fail(step: int, error: Exception) -> None:
+        raise CheckpointError(f"the weights were not written to {run.path}: {error}") from error
+
+    checkpoints = Checkpoints(run.checkpoints, on_failure=fail)
+    checkpoints.save(0, dict(variables))
+    checkpoints.close()
