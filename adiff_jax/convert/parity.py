@@ -102,7 +102,8 @@ def compare(parity: Parity) -> list[Difference]:
         for name, gradient in gradients.items()
     ]
     result += [
-        _difference(f"gradient of input {i}", of_inputs[i], given[i].grad.numpy()) for i in floating
+        _difference(f"gradient of input {i}", of_inputs[i], np.asarray(given[i].grad))
+        for i in floating
     ]
     return result
 
