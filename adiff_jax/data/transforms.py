@@ -14,7 +14,7 @@ import numpy as np
 
 from adiff_jax.audio.io import Channels
 from adiff_jax.audio.resample import Resampler, resample
-from adiff_jax.data.prompts import kind_of, paraphrase
+from adiff_jax.data.prompts import PARAPHRASES, kind_of, paraphrase
 from adiff_jax.data.schema import Edit, Example, TextEncoder
 from adiff_jax.data.windows import at_random, middle, tiled
 from adiff_jax.data.wording import Compat, Wording, wording
@@ -218,11 +218,16 @@ def fair_caption(example_id: str, captions: Sequence[str]) -> str:
 
 
 def check_lengths(config: EncodeConfig, tokenizer: TextEncoder, texts: Iterable[str]) -> None:
-    """Refuse, before anything is trained, captions that do not fit into `max_tokens`.
+    """Refuse, before anything is trained, texts that do not fit: captions into `max_tokens`,
+    paraphrases, where they are drawn, into `prompt_tokens`.
 
-    Errors: ValueError that names the longest caption and the `max_tokens` that would hold it.
+    Errors: ValueError that names the longest caption and the `max_tokens` that would hold it, or
+    the paraphrase; those of `data.wording.wording`.
     """
     form = wording(tokenizer, config.compat)
+    if config.paraphrase:
+        for prompt in (text for of_kind in PARAPHRASES.values() for text in of_kind):
+            form.prompt(prompt, config.prompt_tokens)
     longest, size = "", 0
     for text in texts:
         needed = len(form.answer(text)[0])

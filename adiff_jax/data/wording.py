@@ -39,7 +39,7 @@ class Plain:
         if len(found) > size:
             raise ValueError(
                 f"the prompt {text!r} takes {len(found)} tokens, but data.encode.prompt_tokens is "
-                f"{size}: shorten it"
+                f"{size}: shorten it, or set that to at least {len(found)}"
             )
         ids = np.full(size, self.tokenizer.end_id, np.int32)
         ids[: len(found)] = found

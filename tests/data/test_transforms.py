@@ -134,6 +134,15 @@ def test_prompts_are_paraphrased_in_training_only() -> None:
         encode(replace(EXAMPLE, prompt="which?"), 0, 7)
 
 
+def test_paraphrases_that_do_not_fit_are_refused_before_training() -> None:
+    tokenizer = build_tokenizer(Words(), [*CAPTIONS, *sum(PARAPHRASES.values(), ())])
+    config = EncodeConfig(max_tokens=5, prompt_tokens=14, paraphrase=True)
+    check_lengths(config, tokenizer, CAPTIONS)
+    with pytest.raises(ValueError, match="the prompt '.*prompt_tokens is 8: shorten it"):
+        check_lengths(replace(config, prompt_tokens=8), tokenizer, CAPTIONS)
+    check_lengths(replace(config, prompt_tokens=8, paraphrase=False), tokenizer, CAPTIONS)
+
+
 def test_without_a_draw_the_caption_is_chosen_by_the_id_and_not_the_first() -> None:
     chosen = [fair_caption(f"pair-{number}", CAPTIONS) for number in range(300)]
     counts = [chosen.count(caption) for caption in CAPTIONS]
