@@ -4,10 +4,19 @@
     explanation = explainer("before.wav", "after.wav", decode="beam:4", n_best=3)
     print(explanation.text, explanation.score, explanation.seconds)
 
+Models that read a prompt are asked for a tier, for captions of the clips, or in free words, and
+many pairs at once are answered in batches:
+
+    explainer = adiff_jax.load("runs/adiff")
+    explainer("a.wav", "b.wav", tier=3).text
+    explainer("a.wav", "b.wav", caption="both").events[0]
+    [said.text for said in explainer.many([("a.wav", "b.wav"), ("c.wav", "d.wav")], tier=1)]
+
 A run directory needs nothing beside it: experiment, tokenizer and weights come from there.
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import PathLike, fspath
 
@@ -17,11 +26,15 @@ import numpy as np
 from adiff_jax.arrays import Batch
 from adiff_jax.attention_span import last_attention
 from adiff_jax.audio.io import AudioError, check_wave, read_audio
+from adiff_jax.data.prompts import CANONICAL
 from adiff_jax.data.schema import Example
 from adiff_jax.data.windows import middle
 from adiff_jax.decode.beam import Beam
-from adiff_jax.decode.generate import Generation, generate, parse_strategy
+from adiff_jax.decode.generate import Strategy, generate, parse_strategy
+from adiff_jax.listening import Listened, Listener, heard_windows
 from adiff_jax.models.adc import Adc
+from adiff_jax.models.adiff import Adiff
+from adiff_jax.models.build import Encoder
 from adiff_jax.run import Trained, load_trained
 
 Clip = str | PathLike[str] | np.ndarray
@@ -33,7 +46,8 @@ class Explanation:
 
     `score` is the sum of the sentence's log-probabilities; `n_best` holds (text, score), best
     first; `seconds` is the wall time of the call, reading and compiling included; `notes` says
-    what was done to a clip that did not fit.
+    what was done to a clip that did not fit. Models with a tagging head give `events`, for either
+    clip (name, probability), most likely first, and the `prompt` that was asked.
     """
 
     text: str
@@ -41,6 +55,25 @@ class Explanation:
     n_best: tuple[tuple[str, float], ...]
     seconds: float
     notes: tuple[str, ...] = ()
+    prompt: str = ""
+    events: tuple[tuple[tuple[str, float], ...], ...] = ()
+
+
+def question(tier: int | None = None, caption: str = "", prompt: str = "") -> str:
+    """The prompt for a tier (1, 2, 3; by default 1), a caption ("first", "second", "both"), or as
+    it is given. Raises ValueError for more than one of them, and for another tier or caption."""
+    if sum((tier is not None, bool(caption), bool(prompt))) > 1:
+        raise ValueError("tier, caption and prompt are three ways to ask: give one of them")
+    if prompt:
+        return prompt
+    kind = f"caption-{caption}" if caption else f"tier-{1 if tier is None else tier}"
+    if kind not in CANONICAL:
+        raise ValueError(
+            f"caption is {caption!r}: ask for first, second or both"
+            if caption
+            else f"tier is {tier}: ask for 1 (few words), 2 (a sentence) or 3 (in detail)"
+        )
+    return CANONICAL[kind]
 
 
 class Explainer:
@@ -54,6 +87,14 @@ class Explainer:
         self.experiment = trained.parts.experiment
         self.tokenizer = tokenizer
         self._encode = replace(trained.parts.encode, targets=False)
+        self._listener: Listener | None = None
+        if isinstance(self.experiment.model, Adiff):
+            self._listener = Listener(
+                trained.parts.objective.module,
+                trained.variables,
+                self.experiment.data.encode.samples,
+                batch=2,
+            )
 
     @property
     def rate(self) -> int:
@@ -62,30 +103,62 @@ class Explainer:
 
     @property
     def frame_seconds(self) -> float:
-        """Seconds between the encoder's output frames."""
-        model = self.experiment.model
-        assert isinstance(model, Adc)  # a tagger was refused
-        encoder = model.encoder
+        """Seconds between the encoder's output frames. Raises ValueError for models that hear a
+        clip as one vector."""
+        encoder = _framed(self.experiment.model)
         return encoder.frontend.frame_seconds * encoder.stride
 
     def __call__(
-        self, first: Clip, second: Clip, *, decode: str = "beam:4", n_best: int = 1, seed: int = 0
+        self,
+        first: Clip,
+        second: Clip,
+        *,
+        tier: int | None = None,
+        caption: str = "",
+        prompt: str = "",
+        decode: str = "",
+        n_best: int = 1,
+        seed: int = 0,
+        whole: bool = False,
     ) -> Explanation:
         """Say how `second` differs from `first`.
 
-        `decode` is "greedy", "beam:4", "sample:0.8"; `n_best` above 1 needs a beam of that size.
-        Raises AudioError for a clip that cannot be used, ValueError for a bad `decode`.
+        `tier`, `caption` or `prompt` is what a model that reads prompts is asked (see `question`).
+        `decode` is "greedy", "beam:4", "sample:0.8"; by default what the kind of model is best
+        used with; `n_best` above 1 needs a beam of that size. `whole` hears all of a long
+        recording instead of its middle.
+
+        Raises AudioError for a clip that cannot be used, ValueError for a bad argument.
         """
+        return self.many(
+            [(first, second)],
+            tier=tier,
+            caption=caption,
+            prompt=prompt,
+            decode=decode,
+            n_best=n_best,
+            seed=seed,
+            whole=whole,
+        )[0]
+
+    def many(
+        self,
+        pairs: Sequence[tuple[Clip, Clip]],
+        *,
+        tier: int | None = None,
+        caption: str = "",
+        prompt: str = "",
+        decode: str = "",
+        n_best: int = 1,
+        seed: int = 0,
+        whole: bool = False,
+    ) -> list[Explanation]:
+        """The same for several pairs in one batch; `seconds` is the batch's time."""
         start = time.perf_counter()
-        strategy = parse_strategy(decode)
-        if n_best < 1:
-            raise ValueError(f"n_best={n_best}: it must be at least 1 sentence")
-        if n_best > 1:
-            if not isinstance(strategy, Beam) or strategy.size < n_best:
-                raise ValueError(f"n_best={n_best} needs decode='beam:{n_best}' or a wider beam")
-            strategy = Beam(strategy.size, strategy.length_penalty, n_best)
-        batch, notes = self.batch(first, second)
-        generation: Generation = generate(
+        strategy = self._strategy(decode, n_best)
+        asked = self.asked(tier, caption, prompt, whole)
+        batch, notes, heard = self.batch(pairs, asked, whole)
+        found = generate(
             self.trained.parts.objective.module,
             self.trained.variables,
             batch,
@@ -95,18 +168,26 @@ class Explainer:
             silent_ids=self.trained.parts.silent_ids,
             key=jax.random.key(seed),
         )
-        tokens, mask = np.asarray(generation.tokens)[0], np.asarray(generation.mask)[0]
-        scores = np.asarray(generation.logprob)[0]
-        ranked = tuple(
-            (self.tokenizer.decode(row[kept].tolist()), float(score))
-            for row, kept, score in zip(tokens, mask, scores, strict=True)
-            if np.isfinite(score)
-        )
-        return Explanation(*ranked[0], ranked, time.perf_counter() - start, notes)
+        tokens, mask, scores = map(np.asarray, (found.tokens, found.mask, found.logprob))
+        seconds = time.perf_counter() - start
+        said = []
+        for row in range(len(pairs)):
+            ranked = tuple(
+                (self.tokenizer.decode(ids[kept].tolist()), float(score))
+                for ids, kept, score in zip(tokens[row], mask[row], scores[row], strict=True)
+                if np.isfinite(score)
+            )
+            events = () if heard is None else self._named(heard.events[2 * row : 2 * row + 2])
+            said.append(Explanation(*ranked[0], ranked, seconds, notes[row], asked, events))
+        return said
 
     def attention(self, first: Clip, second: Clip) -> np.ndarray:
-        """Attention of the last comparison layer, mean over heads, [s s] over [clip 1; clip 2]."""
-        batch, _ = self.batch(first, second)
+        """Attention of the last comparison layer, mean over heads, [s s] over [clip 1; clip 2].
+
+        Raises ValueError for models that hear a clip as one vector.
+        """
+        _framed(self.experiment.model)
+        batch, _, _ = self.batch([(first, second)])
         module = self.trained.parts.objective.module
         return np.asarray(last_attention(module, self.trained.variables, batch)[0])
 
@@ -127,20 +208,89 @@ class Explainer:
         """The part of a clip that the model hears: all of it, or its middle when it is too long."""
         return middle(self.wave(clip), self.experiment.data.encode.samples)
 
-    def batch(self, first: Clip, second: Clip) -> tuple[Batch, tuple[str, ...]]:
-        """One pair as a batch of one, and notes on clips that were cropped."""
-        waves = (self.wave(first), self.wave(second))
+    def _strategy(self, decode: str, n_best: int) -> Strategy:
+        decode = decode or ("beam:4" if self._listener is None else "greedy")
+        strategy = parse_strategy(decode)
+        if n_best < 1:
+            raise ValueError(f"n_best={n_best}: it must be at least 1 sentence")
+        if n_best == 1:
+            return strategy
+        if not isinstance(strategy, Beam) or strategy.size < n_best:
+            raise ValueError(f"n_best={n_best} needs decode='beam:{n_best}' or a wider beam")
+        return Beam(strategy.size, strategy.length_penalty, n_best)
+
+    def asked(self, tier: int | None, caption: str, prompt: str, whole: bool) -> str:
+        """The prompt of a call, "" for a model that reads none.
+
+        Raises ValueError for what this model cannot be asked.
+        """
+        if self._listener is not None:
+            return question(tier, caption, prompt)
+        if tier is not None or caption or prompt:
+            raise ValueError(
+                f"{self.trained.directory.path} reads no prompt: leave out tier, caption and prompt"
+            )
+        if whole:
+            raise ValueError(
+                f"{self.trained.directory.path} compares clips frame by frame, in one window: "
+                "recordings cannot be heard whole"
+            )
+        return ""
+
+    def batch(
+        self, pairs: Sequence[tuple[Clip, Clip]], prompt: str = "", whole: bool = False
+    ) -> tuple[Batch, list[tuple[str, ...]], Listened | None]:
+        """Pairs as a batch, notes on clips that were cropped, and what was heard in the clips of
+        a model that hears each by itself."""
+        waves = [(self.wave(first), self.wave(second)) for first, second in pairs]
+        notes = [() if whole else self._cropped(pair) for pair in waves]
+        if self._listener is None:
+            examples, heard = [Example("pair", pair, self.rate) for pair in waves], None
+        else:
+            encode = self.experiment.data.encode
+            heard = self._listener(
+                [
+                    heard_windows(wave, encode, whole, (number,))
+                    for pair in waves
+                    for number, wave in enumerate(pair, start=1)
+                ]
+            )
+            both = heard.embeddings.reshape(len(pairs), 2, 1, -1)
+            examples = [
+                Example("pair", (), self.rate, features=(one, two), prompt=prompt)
+                for one, two in both
+            ]
+        rows = [self._encode(example, index) for index, example in enumerate(examples)]
+        arrays = {name: np.stack([np.asarray(row[name]) for row in rows]) for name in rows[0]}
+        return Batch(**arrays), notes, heard
+
+    def _cropped(self, waves: tuple[np.ndarray, np.ndarray]) -> tuple[str, ...]:
         limit = self.experiment.data.encode.samples
         seconds = f"{limit / self.rate:g} s"
         random = self.experiment.data.encode.compat  # the published code's crop
         kept = f"{seconds} of it from a random start" if random else f"its middle {seconds}"
-        notes = tuple(
+        return tuple(
             f"the {name} clip is {len(wave) / self.rate:.1f} s long; {kept} are compared"
             for name, wave in zip(("first", "second"), waves, strict=True)
             if len(wave) > limit
         )
-        row = self._encode(Example("pair", waves, self.rate), 0)
-        return Batch(**{key: np.asarray(value)[None] for key, value in row.items()}), notes
+
+    def _named(self, probabilities: np.ndarray) -> tuple[tuple[tuple[str, float], ...], ...]:
+        """(event, probability) of each clip of [2 c], most likely first; () without names."""
+        names = self.trained.parts.classes
+        if not names:
+            return ()
+        return tuple(
+            tuple((names[i], float(clip[i])) for i in np.argsort(-clip, kind="stable"))
+            for clip in probabilities
+        )
+
+
+def _framed(model: object) -> Encoder:
+    """The encoder of a model that compares clips frame by frame; ValueError for another."""
+    if not isinstance(model, Adc):
+        raise ValueError("this model hears a clip as one vector: there is no attention over time")
+    return model.encoder
 
 
 def load(run: str | PathLike[str]) -> Explainer:

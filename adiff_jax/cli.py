@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from adiff_jax import convert_verbs, verbs, verbs_data, verbs_explain_pairs
+from adiff_jax import verbs, verbs_data, verbs_explain, verbs_explain_pairs
 
 SUBJECTS = "log-mel, encoder, decoder, train, decoding, loader"
 """What `bench` times, named here because asking for help imports nothing heavy."""
@@ -122,46 +122,13 @@ def _parser() -> argparse.ArgumentParser:
         help="fail without this metric",
     )
 
-    explain = verb("explain", verbs.explain, "say how the second recording differs from the first")
-    explain.add_argument("run_directory")
-    explain.add_argument("first", help="an audio file")
-    explain.add_argument("second", help="an audio file")
-    explain.add_argument("--decode", default="beam:4", help="greedy, beam:4, sample:0.8, ...")
-    explain.add_argument("--n-best", type=int, default=1, help="how many sentences (beam only)")
-    explain.add_argument("--plot", metavar="PNG", help="spectrograms and attention as a picture")
-
-    convert = verb(
-        "convert",
-        convert_verbs.convert,
-        "make a run directory of a PyTorch checkpoint, to use or to start from",
-        "Examples:\n  adiff convert adiff adiff_base.ckpt runs/adiff\n"
-        "  adiff convert gpt2 path/of/gpt2-medium runs/gpt2_medium   a Hugging Face directory\n"
-        "  adiff export runs/adiff adiff.safetensors                 the same entries back",
-    )
-    convert.add_argument("kind", choices=convert_verbs.KINDS, help="what the file holds")
-    convert.add_argument("file", help=".safetensors, .ckpt, .pt, .pth, .bin, or a HF directory")
-    convert.add_argument("out", help="the run directory to make")
-    convert.add_argument(
-        "--classes",
-        default="",
-        metavar="FILE",
-        help="names of a tagging head's classes: one a line, or AudioSet's CSV of labels",
-    )
-
-    convert.add_argument(
-        "--ours",
-        action="store_true",
-        help="an ADIFF trained here, with our conventions of text and audio, not the published",
-    )
-
-    export = verb("export", convert_verbs.export, "write a run's weights as a PyTorch file")
-    export.add_argument("run_directory")
-    export.add_argument("file", help=".safetensors, .ckpt, .pt, .pth or .bin")
-    export.add_argument(
-        "--like",
-        default="",
-        metavar="CONVERTED",
-        help="name entries as in this converted run (for a run trained from it)",
+    verbs_explain.add_arguments(
+        verb(
+            "explain",
+            verbs_explain.explain,
+            "say how the second recording differs from the first",
+            verbs_explain.EXAMPLES,
+        )
     )
 
     ablate = verb(

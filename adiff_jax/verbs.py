@@ -100,35 +100,6 @@ def evaluate(options: argparse.Namespace, rest: list[str]) -> None:
             print(markdown_table({name: metrics}))
 
 
-def explain(options: argparse.Namespace, rest: list[str]) -> None:
-    """Say how two files differ; a picture of them if wanted."""
-    from adiff_jax.api import load
-    from adiff_jax.plots import check_png, plot_pair
-    from adiff_jax.train.compilation import enable_compile_cache
-
-    if options.plot:
-        check_png(options.plot)  # now, rather than after the model has answered
-    enable_compile_cache()
-    explainer = load(options.run_directory)
-    said = explainer(options.first, options.second, decode=options.decode, n_best=options.n_best)
-    for note in said.notes:
-        print(f"note: {note}", file=sys.stderr)
-    for text, score in said.n_best:
-        print(f"{text}\t(log-probability {score:.2f})")
-    print(f"{said.seconds:.2f} s", file=sys.stderr)
-    if options.plot:
-        plot_pair(
-            options.plot,
-            explainer.heard(options.first),
-            explainer.heard(options.second),
-            explainer.rate,
-            explainer.attention(options.first, options.second),
-            said.text,
-            explainer.frame_seconds,
-        )
-        print(f"picture: {options.plot}", file=sys.stderr)
-
-
 def ablate(options: argparse.Namespace, rest: list[str]) -> None:
     """Run cells of a grid and print its table."""
     from adiff_jax.ablate import load_grid, run_cells

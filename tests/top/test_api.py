@@ -94,7 +94,7 @@ def test_of_a_long_clip_the_middle_is_compared_and_a_note_says_so(
 def test_a_clip_shorter_than_the_window_is_used_as_it_is(
     explainer: Explainer, waves: tuple[np.ndarray, np.ndarray]
 ):
-    batch, notes = explainer.batch(waves[0], waves[1][: SAMPLES // 2])
+    batch, (notes,), _ = explainer.batch([(waves[0], waves[1][: SAMPLES // 2])])
     assert notes == ()
     assert batch.length_1.tolist() == [SAMPLES]
     assert batch.length_2.tolist() == [SAMPLES // 2]
