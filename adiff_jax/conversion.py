@@ -79,7 +79,7 @@ def convert(
     _save(run, converted.variables)
     return Report(
         directory,
-        parameter_counts(converted.variables),
+        parameter_counts(converted.variables, depth=1),
         len(state.entries),
         len(converted.sidecar.carried),
         found.next_command.format(out=directory),

@@ -10,8 +10,13 @@ def convert(options: argparse.Namespace, rest: list[str]) -> None:
     """Convert a checkpoint; print its blocks and the next command."""
     from adiff_jax.conversion import UNCHECKED, convert
 
-    compat = "" if options.ours else "adiff-2025"
-    report = convert(options.kind, options.file, options.out, options.classes, compat)
+    report = convert(
+        options.kind,
+        options.file,
+        options.out,
+        options.classes,
+        "" if options.ours else "adiff-2025",
+    )
     total = report.counts[""]
     width = max(len(block) for block in report.counts)
     for block, count in report.counts.items():

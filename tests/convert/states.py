@@ -113,17 +113,18 @@ def assert_same(one: State, other: State) -> None:
         assert value.tobytes() == other[name].tobytes(), name
 
 
-SMALL_LM = {768: 64, 2304: 192, 3072: 256, 1536: 128, 30720: 40 * 64, 50257: 101, 1024: 130}
+SMALL_LM = {768: 64, 2304: 192, 3072: 256, 1536: 128, 30720: 40 * 64, 1024: 130}
 """Sizes of a small language model, its mappers and cross-projection, for the published ones."""
 
 
-def small_adiff_dtypes(form: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+def small_adiff_dtypes(form: int, tokens: int = 101) -> dict[str, tuple[str, tuple[int, ...]]]:
     """A checkpoint of 576 or 552 entries, its language model and what feeds it made narrow."""
+    small = SMALL_LM | {50257: tokens}
 
     def narrow(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
         if not name.startswith("caption_decoder"):
             return shape
-        sizes = [SMALL_LM.get(size, size) for size in shape]
+        sizes = [small.get(size, size) for size in shape]
         if ".linear.weight" in name:  # it reads the projection, which stays as wide as it is
             sizes[1] = 1024
         return tuple(sizes)

@@ -9,20 +9,32 @@ import jax
 import numpy as np
 import pytest
 import torch
+import transformers
 
 from adiff_jax import cli
 from adiff_jax.checkpoint.run_directory import RunDirectory
-from adiff_jax.conversion import KINDS, UNCHECKED, convert, export, read_classes
+from adiff_jax.checkpoint_kinds import KINDS
+from adiff_jax.conversion import UNCHECKED, convert, export, read_classes
 from adiff_jax.convert.engine import ConversionError, StateDict
 from adiff_jax.convert.torch_files import read_state, write_state
 from adiff_jax.convert_verbs import KINDS as NAMED
+from adiff_jax.data.tokenizers import load_tokenizer
 from adiff_jax.experiment import StartFrom
 from adiff_jax.models.adc import Adc
 from adiff_jax.models.byola import ByolA
 from adiff_jax.models.cnn10 import Cnn10
+from adiff_jax.models.gpt2 import Gpt2
 from adiff_jax.objectives import Captioning
 from adiff_jax.run import load_trained, pretrained, restore
-from tests.convert.states import State, assert_same, byola_shapes, cnn10_shapes, filled
+from tests.convert.states import (
+    State,
+    adiff_state,
+    assert_same,
+    byola_shapes,
+    cnn10_shapes,
+    filled,
+    small_adiff_dtypes,
+)
 from tests.models.toys import audio_batch
 
 KIND = "AudioNTT2020Task6_d512"
@@ -85,7 +97,9 @@ def test_the_verbs_say_what_was_done_and_what_is_next(
     parameters = sum(v.size for k, v in state.items() if "running" not in k and "num" not in k)
     assert f"{parameters:,}" in said and "25 entries, 3 of them carried" in said
     assert UNCHECKED in said
-    assert said.splitlines()[-1] == f"next: adiff train configs/adc_sdd.py --init {out}"
+    assert said.splitlines()[-1] == (
+        f"next: adiff train configs/adc_sdd.py --init {out} --model.encoder.width 512"
+    )
     cli.main(["export", str(out), str(tmp_path / "again.ckpt")])
     assert "25 entries" in capsys.readouterr().out
     assert list(torch.load(tmp_path / "again.ckpt", weights_only=True)) == sorted(state)
@@ -121,6 +135,89 @@ def test_what_was_trained_from_a_conversion_is_written_like_it(
         export(trained, tmp_path / "weights.pth")
     export(trained, tmp_path / "weights.pth", like=str(converted))
     assert_same(dict(read_state(tmp_path / "weights.pth").entries), state)
+
+
+@pytest.fixture(scope="module")
+def adiff_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A narrow ADIFF with the whole vocabulary, behind `module.`, weights small enough to run."""
+    state = adiff_state(small_adiff_dtypes(576, tokens=50257))
+    path = tmp_path_factory.mktemp("adiff") / "adiff.ckpt"
+    write_state(path, StateDict({f"module.{name}": value for name, value in state.items()}))
+    return path
+
+
+@pytest.fixture
+def vocabulary(data_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """GPT-2's, where it is at hand."""
+    if not (data_directory / "gpt2_tokenizer" / "vocab.json").exists():
+        pytest.skip(f"no vocabulary of GPT-2: {data_directory}/gpt2_tokenizer does not exist")
+    monkeypatch.setenv("ADIFF_DATA", str(data_directory))
+
+
+def test_adiff_is_a_run_that_states_its_conventions_and_goes_back(
+    adiff_file: Path, tmp_path: Path, vocabulary: None
+) -> None:
+    report = convert("adiff", adiff_file, tmp_path / "run")
+    assert report.entries == 576
+    assert report.next_command == f"adiff explain {tmp_path}/run first.wav second.wav"
+    trained = load_trained(tmp_path / "run")
+    model, encode = trained.parts.experiment.model, trained.parts.experiment.data.encode
+    assert model.compat == encode.compat == "adiff-2025"
+    assert (encode.rate, encode.prompt_tokens, encode.short) == (32000, 40, "tile")
+    assert len(trained.parts.classes) == 527
+    assert trained.parts.tokenizer.encode("a dog") == [64, 3290]
+    export(tmp_path / "run", tmp_path / "again.ckpt")
+    assert_same(
+        dict(read_state(tmp_path / "again.ckpt").entries), dict(read_state(adiff_file).entries)
+    )
+
+
+def test_an_adiff_trained_with_our_conventions_says_so(
+    adiff_file: Path, tmp_path: Path, vocabulary: None
+) -> None:
+    cli.main(["convert", "adiff", str(adiff_file), str(tmp_path / "run"), "--ours"])
+    experiment, _, _ = restore(RunDirectory.at(tmp_path / "run"))
+    assert experiment.model.compat == experiment.data.encode.compat == ""
+
+
+def gpt2_directory(folder: Path, tokens: int) -> None:
+    config = transformers.GPT2Config(
+        n_layer=1,
+        n_head=2,
+        n_embd=16,
+        n_positions=200,
+        vocab_size=tokens,
+        bos_token_id=0,
+        eos_token_id=0,
+    )
+    transformers.GPT2LMHeadModel(config).save_pretrained(folder)
+
+
+def test_a_directory_of_gpt2_gives_a_language_model_and_its_vocabulary(
+    data_directory: Path, tmp_path: Path, vocabulary: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpt2_directory(tmp_path / "hf", 50257)
+    for name in ("vocab.json", "merges.txt"):
+        shutil.copy(data_directory / "gpt2_tokenizer" / name, tmp_path / "hf" / name)
+    monkeypatch.delenv("ADIFF_DATA")  # the files beside the weights are enough
+    convert("gpt2", tmp_path / "hf", tmp_path / "run")
+    experiment, variables, _ = restore(RunDirectory.at(tmp_path / "run"))
+    assert experiment.model.lm == Gpt2(1, 2, 16, 200, 50257)
+    assert set(variables["params"]) == {"lm"}
+    assert load_tokenizer(tmp_path / "run").vocab_size == 50257
+    export(tmp_path / "run", tmp_path / "again.safetensors")
+    assert_same(
+        dict(sorted(read_state(tmp_path / "again.safetensors").entries.items())),
+        dict(sorted(read_state(tmp_path / "hf").entries.items())),
+    )
+
+
+def test_a_language_model_of_another_vocabulary_is_refused(
+    tmp_path: Path, vocabulary: None
+) -> None:
+    gpt2_directory(tmp_path / "hf", 61)
+    with pytest.raises(ConversionError, match="embeds 61 tokens, GPT-2's vocabulary has 50257"):
+        convert("gpt2", tmp_path / "hf", tmp_path / "run")
 
 
 def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
