@@ -67,7 +67,8 @@ def test_truth_is_that_of_the_example_and_needs_no_audio(
     expected = []
     for index in range(6):
         e = source[index]
-        expected.append(Truth(e.id, e.captions, e.edits, e.recordings, e.prompt, e.tier))
+        stated = (e.id, e.captions, e.edits, e.recordings, e.prompt, e.tier)
+        expected.append(Truth(*stated, e.heard, e.backgrounds))
     fresh = open_source(config)
 
     def refuse(recording: Recording) -> np.ndarray:

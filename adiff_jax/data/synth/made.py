@@ -24,7 +24,7 @@ from adiff_jax.data.synth.recipe import Recipe
 from adiff_jax.data.synth.render import render, render_pair, within_range
 from adiff_jax.data.synth.scenes import Scene
 from adiff_jax.data.synth.templates import Templates
-from adiff_jax.data.synth.tiers import explain, measure
+from adiff_jax.data.synth.tiers import drawn, explain, in_order, measure
 
 
 def generator(seed: int, stream: str, index: int) -> np.random.Generator:
@@ -79,6 +79,8 @@ class EditedPairs:
             recordings=truth.recordings,
             prompt=truth.prompt,
             tier=truth.tier,
+            heard=truth.heard,
+            backgrounds=truth.backgrounds,
         )
 
     def scenes(self, index: int) -> PairScenes:
@@ -100,14 +102,17 @@ class EditedPairs:
     def texts(self) -> Iterator[str]:
         """Sentences with every word that training captions can have: at tier 0 every training
         clause with every class once (test references have other words on purpose), at other tiers
-        the explanations of 500 pairs, for their lengths, and what words others can have."""
+        the explanations of 500 pairs, for their lengths, and what words others can have in this
+        source's templates."""
         said = (self.recipe.weights.drawn(), self.library.events, self.library.backgrounds)
         if not self._tier:
             yield from corpus(*said, two_edits=self.recipe.two_edits > 0)
             return
         for index in range(min(500, self._size)):
             yield from self.truth(index).references
-        yield from tiers.corpus(self._tier, *said, self.recipe.duration, self.library.rate)
+        yield from tiers.corpus(
+            self._tier, *said, self.recipe.duration, self.library.rate, self._templates
+        )
 
     def descriptions(self) -> Iterator[str]:
         """What `description_hash` is taken of: both scenes and the program of every pair."""
@@ -125,17 +130,19 @@ class EditedPairs:
             recordings=_originals(self.library.recording(name) for name in names),
             prompt=CANONICAL[f"tier-{self._tier}"] if self._tier else "",
             tier=self._tier,
+            heard=(_events(scenes.first), _events(scenes.second)),
+            backgrounds=(scenes.first.background[0].label, scenes.second.background[0].label),
         )
 
     def _references(
         self, index: int, scenes: PairScenes, waves: tuple[np.ndarray, ...]
     ) -> tuple[str, ...]:
+        words = generator(self._seed, f"{self._stream}/captions", index)
         if self._tier == 0:
-            words = generator(self._seed, f"{self._stream}/captions", index)
             return captions(scenes.edits, words, self._templates)
         heard = waves if self._tier in (2, 3) else ()
         signals = tuple(measure(wave, self.library.rate) for wave in heard)
-        return (explain(self._tier, scenes, signals),)
+        return (explain(self._tier, scenes, signals, drawn(words), self._templates),)
 
 
 class RawPairs:
@@ -250,6 +257,10 @@ def _checked(index: int, size: int) -> int:
 
 def _originals(recordings: Iterable[Recording]) -> tuple[str, ...]:
     return tuple(sorted({recording.original for recording in recordings}))
+
+
+def _events(scene: Scene) -> tuple[str, ...]:
+    return tuple(event.label for event in in_order(scene))
 
 
 def _heard(scene: Scene) -> list[str]:
