@@ -16,6 +16,7 @@ from etils import epath
 
 from adiff_jax.arrays import Batch
 from adiff_jax.attention_span import attention_on_edits
+from adiff_jax.clip_similarity import pair_similarity
 from adiff_jax.data.schema import Arrays, Source, Truth, coverage_of
 from adiff_jax.data.sources import RecipeFile
 from adiff_jax.data.synth.made import EditedPairs
@@ -24,16 +25,18 @@ from adiff_jax.decode.generate import parse_strategy
 from adiff_jax.evaluate import baselines, structured
 from adiff_jax.evaluate.captions import CaptionConfig, Metric
 from adiff_jax.evaluate.evaluator import evaluate
+from adiff_jax.evaluate.explanations import asks_for_caption
 from adiff_jax.evaluate.gather import gather_each, gather_objects
+from adiff_jax.evaluate.measuring import Scored
 from adiff_jax.evaluate.predictions import Prediction, read_predictions, write_predictions
 from adiff_jax.evaluate.scoring import (
     ScoreConfig,
-    Scored,
     add_intervals,
     check_required,
     score,
     write_metrics,
 )
+from adiff_jax.evaluate.structured import Measure
 from adiff_jax.evaluate.tagging import tagging_scores
 from adiff_jax.experiment import ConfigError, Split
 from adiff_jax.models.adc import AdcModel
@@ -42,7 +45,7 @@ from adiff_jax.parallel.mesh import local_rows
 from adiff_jax.parts import Parts, note_unsayable, open_data
 from adiff_jax.protocol import Variables
 from adiff_jax.run import Trained
-from adiff_jax.validate import edit_reader, tag
+from adiff_jax.validate import readers_of, tag
 
 RETRIEVAL_EXAMPLES = 1024
 """Training pairs, the first ones, that the baselines know at most."""
@@ -110,14 +113,17 @@ def answer(trained: Trained, split: str, config: Answering) -> dict[str, Any]:
             write_predictions(trained.directory.predictions / f"{name}.jsonl", predictions)
         known = None if without_training else _known(trained)
         others = {} if known is None else _baselines(trained, source, known)
-        metrics = {**_score(source, predictions, config, others), "decode": decode}
+        similarity, unknown = pair_similarity(parts, trained.variables, source)
+        found = _score(source, predictions, config, others, similarity)
+        metrics = {**found, "decode": decode}
+        if unknown:
+            metrics["missing"]["similarity"] = unknown
         if known is None:
             metrics["missing"]["baselines"] = without_training
         else:
             metrics["retrieval_examples"] = len(known)
         if "structured" in metrics:
-            reader = edit_reader(truths_of(source))
-            both = structured.swap_consistency(_texts(predictions), _texts(backward), reader)
+            both = _consistency(source, predictions, backward)
             consistency = float(both.values.sum() / both.counts.sum())
             metrics["structured"]["swap"] = {"consistent": consistency}
             measured = Scored(metrics, {"structured.swap.consistent": both})
@@ -194,19 +200,32 @@ def _score(
     predictions: Sequence[Prediction],
     config: Answering,
     others: dict[str, Sequence[Prediction]],
+    similarity: dict[str, float] | None = None,
 ) -> dict[str, Any]:
     truths = truths_of(source)
     return score(
         predictions,
         truths,
         ScoreConfig(captions=CaptionConfig(require=config.require)),
-        read_edits=edit_reader(truths),
+        readers=readers_of(truths),
         baselines=others,
+        similarity=similarity,
     )
 
 
-def _texts(predictions: Sequence[Prediction]) -> dict[str, str]:
-    return {prediction.id: prediction.text for prediction in predictions}
+def _consistency(
+    source: Source, forward: Sequence[Prediction], backward: Sequence[Prediction]
+) -> Measure:
+    """Whether swapping the clips inverts what is said; 0 of 0 where captions are asked for."""
+    truths = {truth.id: truth for truth in truths_of(source)}
+    readers = readers_of(list(truths.values()))
+    there, back = (
+        {row.id: readers.program(row.text, truths[row.id]) for row in said}
+        for said in (forward, backward)
+    )
+    both = structured.swap_consistency(there, back)
+    asked = np.array([not asks_for_caption(truths[id]) for id in sorted(truths)])
+    return Measure(both.values * asked, both.counts * asked)
 
 
 def _known(trained: Trained) -> "First":

@@ -11,14 +11,17 @@ from adiff_jax.data.schema import Truth
 from adiff_jax.evaluate.captions import CaptionConfig
 from adiff_jax.evaluate.difference import compare, detectable
 from adiff_jax.evaluate.intervals import Interval, TooFewRecordings
+from adiff_jax.evaluate.measuring import Scored
 from adiff_jax.evaluate.predictions import read_predictions
-from adiff_jax.evaluate.scoring import ScoreConfig, Scored, measure
-from adiff_jax.validate import edit_reader
+from adiff_jax.evaluate.scoring import ScoreConfig, measure
+from adiff_jax.validate import readers_of
 
 METRICS = (
     "structured.operation.accuracy",
     "structured.event.accuracy",
     "structured.program.exact",
+    "explanations.events.f1",
+    "explanations.attributes.f1",
 )
 
 _CONFIG = ScoreConfig(captions=CaptionConfig(metrics=()))
@@ -37,7 +40,7 @@ def collect(grid: Grid, workdir: epath.PathLike) -> str:
     for cell, seed in grid.runs():
         file = answers_of(grid, workdir, cell, seed)
         if file.exists():
-            found = measure(read_predictions(file), truths, _CONFIG, read_edits=edit_reader(truths))
+            found = measure(read_predictions(file), truths, _CONFIG, readers=readers_of(truths))
             scored.setdefault(cell.name, []).append(found)
             if attention_of(file).exists():
                 looked = json.loads(attention_of(file).read_text())["attention"]["edited_span"]
@@ -45,7 +48,7 @@ def collect(grid: Grid, workdir: epath.PathLike) -> str:
     every = [result for results in scored.values() for result in results]
     # A metric that applies to no example of the split has no column.
     metrics = [metric for metric in METRICS if all(metric in one.measures for one in every)]
-    names = [name.removeprefix("structured.") for name in metrics]
+    names = [name.split(".", 1)[1] for name in metrics]
     rows = [
         f"{grid.name}, split {grid.split}; difference to the first row with its paired interval, "
         "clustered by recording, over seeds",
@@ -104,7 +107,7 @@ def _power(
     if len(pilot) < 2 or min(map(len, pilot)) < 2:
         return []
     found = detectable(pilot[0], pilot[1], truths, _CONFIG, grid.seeds)
-    sizes = ", ".join(f"{m.removeprefix('structured.')} {100 * found[m]:.1f}" for m in metrics)
+    sizes = ", ".join(f"{m.split('.', 1)[1]} {100 * found[m]:.1f}" for m in metrics)
     seeds = " and ".join(str(len(runs)) for runs in pilot)
     return [
         "",

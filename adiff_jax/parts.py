@@ -16,7 +16,7 @@ from adiff_jax.data.features import CachedPairs, CachedSource
 from adiff_jax.data.pipeline import evaluation_batches, load_row
 from adiff_jax.data.schema import Arrays, Source
 from adiff_jax.data.sources import open_source
-from adiff_jax.data.synth.made import Mixes
+from adiff_jax.data.synth.mixes import Mixes
 from adiff_jax.data.tokenizers import (
     Tokenizer,
     TokenizerConfig,

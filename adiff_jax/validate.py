@@ -1,7 +1,8 @@
 """The evaluation that training calls: losses, sentences and controls on the validation source.
 
 Scores are flat names for the log and for choosing the best checkpoint: `validation/loss/caption`,
-`validation/program.exact`, `validation/operation.accuracy`, `validation/mAP`, ...
+`validation/program.exact`, `validation/operation.accuracy`, `validation/mAP`, of explanations
+`validation/events.f1` and, with several tiers in one source, `validation/tier_1/events.f1`, ...
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,11 +15,13 @@ import numpy as np
 from adiff_jax.arrays import Batch, Term
 from adiff_jax.data.schema import Arrays, Source, Truth
 from adiff_jax.data.synth.captions import read_edits
+from adiff_jax.data.synth.tier_reader import read_explanation
 from adiff_jax.decode.sampling import Greedy
-from adiff_jax.evaluate import structured
+from adiff_jax.evaluate import explanations, structured
 from adiff_jax.evaluate.evaluator import evaluate
+from adiff_jax.evaluate.explanations import Readers, asks_for_caption, can_judge
 from adiff_jax.evaluate.gather import gather_each, gather_objects
-from adiff_jax.evaluate.structured import ReadEdits
+from adiff_jax.evaluate.structured import Answer
 from adiff_jax.evaluate.tagging import tagging_scores
 from adiff_jax.models.tagger import TaggerModel
 from adiff_jax.objectives import Captioning, Tagging, disentanglement_controls
@@ -62,22 +65,55 @@ def _captioning(parts: Parts, source: Source, variables: Variables) -> Scores:
         processes=jax.process_count(),
         gather=gather_objects,
     )
-    by_id = {truth.id: truth for truth in truths}
-    known = [p for p in predictions if by_id[p.id].edits is not None]
-    answers = structured.read_answers(
-        [p.text for p in known], [by_id[p.id].edits or () for p in known], edit_reader(truths)
-    )
-    for name, (values, counts) in structured.measures(answers).items():
-        if counts.sum():
-            scores[name] = float(values.sum() / counts.sum())
+    said = {prediction.id: prediction.text for prediction in predictions}
+    return scores | sentence_scores([said[truth.id] for truth in truths], truths)
+
+
+def sentence_scores(texts: Sequence[str], truths: Sequence[Truth]) -> Scores:
+    """What sentences score by the edits they state and, at tier 1 to 3, by the sounds they name:
+    flat names, and under "tier_1/" and so on as well where there are several tiers.
+
+    As in `evaluate.scoring`, rows that ask for the caption of a clip are left out.
+    """
+    readers = readers_of(truths)
+    rows = [row for row in zip(texts, truths, strict=True) if not asks_for_caption(row[1])]
+    scores = _ratios(rows, readers)
+    tiers = sorted({truth.tier for _, truth in rows})
+    for tier in tiers if len(tiers) > 1 else ():
+        alone = _ratios([row for row in rows if row[1].tier == tier], readers)
+        scores |= {f"tier_{tier}/{name}": value for name, value in alone.items()}
     return scores
 
 
-def edit_reader(truths: Sequence[Truth]) -> ReadEdits:
-    """The reader of sentences that also knows the labels of these examples."""
-    edits = [edit for truth in truths for edit in truth.edits or ()]
-    labels = {label for edit in edits for label in (edit.event, edit.replacement) if label}
-    return partial(read_edits, extra_labels=tuple(sorted(labels)))
+def _ratios(rows: Sequence[tuple[str, Truth]], readers: Readers) -> Scores:
+    answers = [
+        Answer(frozenset(truth.edits), readers.program(text, truth))
+        for text, truth in rows
+        if truth.edits is not None
+    ]
+    judged = [row for row in rows if can_judge(row[1])]
+    explained = explanations.measures(
+        [text for text, _ in judged], [truth for _, truth in judged], readers.explanation
+    )
+    return {
+        name: float(values.sum() / counts.sum())
+        for name, (values, counts) in (structured.measures(answers) | explained).items()
+        if counts.sum()
+    }
+
+
+def readers_of(truths: Sequence[Truth]) -> Readers:
+    """The readers of sentences that also know the labels of these examples."""
+    labels: set[str] = set()
+    for truth in truths:
+        labels |= {label for edit in truth.edits or () for label in (edit.event, edit.replacement)}
+        labels |= {label for heard in truth.heard or () for label in heard}
+        labels |= set(truth.backgrounds or ())
+    known = tuple(sorted(labels - {""}))
+    return Readers(
+        edits=partial(read_edits, extra_labels=known),
+        explanation=partial(read_explanation, labels=known),
+    )
 
 
 @partial(jax.jit, static_argnames="objective")

@@ -63,6 +63,8 @@ class CachedSource:
             example.recordings,
             example.prompt,
             example.tier,
+            example.heard,
+            example.backgrounds,
         )
 
     def texts(self) -> Iterator[str]:
@@ -165,11 +167,15 @@ def _line(truth: Truth, scene: int) -> dict[str, Any]:
         "recordings": truth.recordings,
         "prompt": truth.prompt,
         "tier": truth.tier,
+        "heard": truth.heard,
+        "backgrounds": truth.backgrounds,
         "scene": f"scene {scene}",
     }
 
 
 def _example(row: Mapping[str, Any]) -> Example:
+    # Caches of earlier versions do not say what is heard.
+    heard, backgrounds = row.get("heard"), row.get("backgrounds")
     return Example(
         id=row["id"],
         waves=(),
@@ -179,5 +185,7 @@ def _example(row: Mapping[str, Any]) -> Example:
         recordings=tuple(row["recordings"]),
         prompt=row["prompt"],
         tier=row["tier"],
+        heard=None if heard is None else (tuple(heard[0]), tuple(heard[1])),
+        backgrounds=None if backgrounds is None else (backgrounds[0], backgrounds[1]),
         scene=row["scene"],
     )

@@ -73,7 +73,8 @@ class Example:
     when the truth is unknown, and (Edit("none"),) when nothing changed. `recordings` names the
     original recordings heard in the clips, the units of the bootstrap. `features` [f d], two of
     them, stand in place of `waves` where an encoder's output was cached. `clips` describes each
-    clip, for sources that know more of it than its samples.
+    clip, for sources that know more of it than its samples. `heard` and `backgrounds` are as in
+    `Truth`.
     """
 
     id: str
@@ -88,6 +89,8 @@ class Example:
     tier: int = 0
     clips: tuple[Clip, ...] = ()
     features: tuple[np.ndarray, ...] = ()
+    heard: tuple[tuple[str, ...], tuple[str, ...]] | None = None
+    backgrounds: tuple[str, str] | None = None
 
     @property
     def described_clips(self) -> tuple[Clip, ...]:
@@ -99,7 +102,11 @@ class Example:
 
 @dataclass(frozen=True)
 class Truth:
-    """What scoring needs of an example: everything but its audio."""
+    """What scoring needs of an example: everything but its audio.
+
+    `heard` holds the labels of the events in clip 1 and in clip 2, in the order in which they
+    begin, `backgrounds` the label of either background; None where they are unknown.
+    """
 
     id: str
     references: tuple[str, ...]
@@ -107,6 +114,8 @@ class Truth:
     recordings: tuple[str, ...]
     prompt: str = ""
     tier: int = 0
+    heard: tuple[tuple[str, ...], tuple[str, ...]] | None = None
+    backgrounds: tuple[str, str] | None = None
 
 
 @runtime_checkable

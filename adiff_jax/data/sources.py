@@ -15,7 +15,8 @@ from adiff_jax.data.explanations import ExplanationRows, MadeTiers, StoredTiers,
 from adiff_jax.data.schema import Source
 from adiff_jax.data.synth.fixed_sets import FixedSet, read_fixed_set, write_fixed_set
 from adiff_jax.data.synth.library import Folder, Procedural, open_library
-from adiff_jax.data.synth.made import EditedPairs, Mixes, RawPairs
+from adiff_jax.data.synth.made import EditedPairs, RawPairs
+from adiff_jax.data.synth.mixes import Mixes
 from adiff_jax.data.synth.recipe import Recipe
 from adiff_jax.data.synth.scenes import description_hash
 

@@ -11,7 +11,8 @@ from adiff_jax.evaluate.intervals import (
     paired_interval,
     smallest_detectable_difference,
 )
-from adiff_jax.evaluate.scoring import ScoreConfig, Scored, highest
+from adiff_jax.evaluate.measuring import Scored
+from adiff_jax.evaluate.scoring import ScoreConfig, highest
 
 
 def compare(
@@ -25,7 +26,8 @@ def compare(
         truths: the data set.
 
     Compared are the measures that all runs have and whose denominators do not depend on what was
-    said; of the edit scores these are recall and exact match, not precision or F1.
+    said: of the edit scores these are recall and exact match, not precision or F1; of explanations
+    also the F1s, which are means over pairs.
 
     Raises:
         TooFewRecordings: when the data set holds too few separate recordings.

@@ -3,24 +3,29 @@
     {"count", "tokenization",
      "captions":   {"bleu_1" ... "cider_d", ...},
      "structured": {"operation": {"accuracy"}, "event": {"accuracy", "count"}, ...},
+     "explanations": {"events": {"f1", "precision", "recall"}, "attributes": {"f1"}, ...},
+     "tiers":      {"1": {"count", "captions", "structured", "explanations"}, "2": ...},
+     "similarity": {"1": {"count", "lowest", "highest", "explanations", "tiers", ...}, "2": ...},
      "intervals":  {"structured.operation.accuracy": [low, high], ...},
      "missing":    {"captions.spice": "why", ...},
      "baselines":  {"nearest": the same again, ...}}
 
 What cannot be scored is absent and named under "missing"; nothing is scored as zero for that.
+"explanations" are of the pairs of tier 1 to 3, "tiers" there where a data set is not all of one;
+rows that ask for the caption of a clip are in none of "structured", "explanations" and "tiers".
+"similarity" is by quartile of how alike the clips of a pair are, the least alike first.
 """
 
 import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from etils import epath
 
 from adiff_jax.data.schema import Truth
-from adiff_jax.evaluate import structured
 from adiff_jax.evaluate.captions import (
     CaptionConfig,
     MetricError,
@@ -28,9 +33,17 @@ from adiff_jax.evaluate.captions import (
     missing_metrics,
 )
 from adiff_jax.evaluate.evaluator import check_ids
+from adiff_jax.evaluate.explanations import Readers, asks_for_caption
 from adiff_jax.evaluate.intervals import Clusters, TooFewRecordings, interval
+from adiff_jax.evaluate.measuring import (
+    Scored,
+    add_explanations,
+    add_quartiles,
+    add_structure,
+    spread,
+)
 from adiff_jax.evaluate.predictions import Prediction, write_whole
-from adiff_jax.evaluate.structured import Measure, ReadEdits
+from adiff_jax.evaluate.structured import Measure
 
 DECIMALS = 6
 
@@ -50,15 +63,7 @@ class ScoreConfig:
 
 def highest(name: str) -> float:
     """What the score of this dotted name can reach; none falls below zero."""
-    return HIGHEST.get(name, 1.0)
-
-
-class Scored(NamedTuple):
-    """One system on one data set: its scores, and the measures behind them by dotted name, each
-    [n] in the order of id over the whole data set (pairs that a measure leaves out count 0)."""
-
-    scores: dict[str, Any]
-    measures: dict[str, Measure]
+    return next((most for score, most in HIGHEST.items() if name.endswith(score)), 1.0)
 
 
 def score(
@@ -66,19 +71,21 @@ def score(
     truths: Sequence[Truth],
     config: ScoreConfig,
     *,
-    read_edits: ReadEdits | None = None,
+    readers: Readers | None = None,
     baselines: Mapping[str, Sequence[Prediction]] | None = None,
+    similarity: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """Everything that `metrics.json` holds, in the form of the module docstring.
 
-    `read_edits` turns a sentence into a program for the structured scores. References and programs
-    are those of `truths`, whatever a prediction file says. Raises ValueError when ids differ, and
-    MetricError when a required metric cannot run or fails.
+    `readers` turn a sentence into what it says, for all scores but those of captions. References
+    and programs are those of `truths`, whatever a prediction file says. `similarity`, by id, says
+    how alike the clips of every pair are. Raises ValueError when ids differ, and MetricError when a
+    required metric cannot run or fails.
     """
     systems = {"": predictions, **(baselines or {})}
     results = {}
     for name, answers in systems.items():
-        scored = measure(answers, truths, config, read_edits=read_edits)
+        scored = measure(answers, truths, config, readers=readers, similarity=similarity)
         add_intervals(scored, truths, config)
         results[name] = scored.scores
     result = results.pop("")
@@ -90,7 +97,8 @@ def measure(
     truths: Sequence[Truth],
     config: ScoreConfig,
     *,
-    read_edits: ReadEdits | None = None,
+    readers: Readers | None = None,
+    similarity: Mapping[str, float] | None = None,
 ) -> Scored:
     """Score one system without intervals."""
     check_ids(predictions, truths)
@@ -98,7 +106,19 @@ def measure(
     texts = [prediction.text for prediction in sorted(predictions, key=lambda row: row.id)]
     scored = Scored({"count": len(truths), "intervals": {}, "missing": {}}, {})
     _measure_captions(scored, texts, truths, config.captions)
-    _measure_structure(scored, texts, truths, read_edits)
+    if readers is None:
+        scored.scores["missing"] |= {
+            "structured": "no reader of edits",
+            "explanations": "no reader of explanations",
+        }
+    else:
+        add_structure(scored, texts, truths, readers)
+        add_explanations(scored, texts, truths, readers)
+    _measure_tiers(scored, predictions, truths, config, readers)
+    if similarity is not None:
+        if len(similarity) != len(truths) or any(one.id not in similarity for one in truths):
+            raise ValueError(f"{len(similarity)} similarities do not fit {len(truths)} examples")
+        add_quartiles(scored, np.array([similarity[truth.id] for truth in truths]))
     return scored
 
 
@@ -139,31 +159,32 @@ def _without_references(truths: Sequence[Truth]) -> str:
     return f"{len(without)} examples have no reference, such as {without[0]}" if without else ""
 
 
-def _measure_structure(
-    scored: Scored, texts: Sequence[str], truths: Sequence[Truth], read_edits: ReadEdits | None
+def _measure_tiers(
+    scored: Scored,
+    predictions: Sequence[Prediction],
+    truths: Sequence[Truth],
+    config: ScoreConfig,
+    readers: Readers | None,
 ) -> None:
-    missing = scored.scores["missing"]
-    known = [place for place, truth in enumerate(truths) if truth.edits is not None]
-    if read_edits is None or not known:
-        missing["structured"] = (
-            "the true edits of no example are known" if read_edits else "no reader of edits"
-        )
+    """The scores of every tier by itself, where a data set holds anything else as well."""
+    by_tier: dict[int, list[int]] = {}
+    for place, truth in enumerate(truths):
+        if not asks_for_caption(truth):
+            by_tier.setdefault(truth.tier, []).append(place)
+    if any(len(places) == len(truths) for places in by_tier.values()):
         return
-    if len(known) < len(truths):
-        missing["structured.count"] = f"the true edits of {len(truths) - len(known)} are unknown"
-    said = [texts[place] for place in known]
-    answers = structured.read_answers(said, [truths[i].edits or () for i in known], read_edits)
-    scores = structured.counts(answers, said)
-    for name, (values, counts) in structured.measures(answers).items():
-        group, key = name.split(".")
-        if counts.sum() == 0:
-            missing[f"structured.{name}"] = "it applies to no example"
-            continue
-        scores.setdefault(group, {})[key] = float(values.sum() / counts.sum())
-        scored.measures[f"structured.{name}"] = Measure(
-            _spread(values, known, len(truths)), _spread(counts, known, len(truths))
-        )
-    scored.scores["structured"] = scores
+    said = {prediction.id: prediction for prediction in predictions}
+    for tier, places in sorted(by_tier.items()):
+        some = [truths[place] for place in places]
+        alone = measure([said[truth.id] for truth in some], some, config, readers=readers)
+        prefix = f"tiers.{tier}"
+        scores = {k: v for k, v in alone.scores.items() if k not in ("intervals", "missing")}
+        scored.scores.setdefault("tiers", {})[str(tier)] = scores
+        scored.scores["missing"] |= {
+            f"{prefix}.{name}": reason for name, reason in alone.scores["missing"].items()
+        }
+        for name, one in alone.measures.items():
+            scored.measures[f"{prefix}.{name}"] = spread(one, places, len(truths))
 
 
 def add_intervals(scored: Scored, truths: Sequence[Truth], config: ScoreConfig) -> None:
@@ -194,13 +215,6 @@ def add_intervals(scored: Scored, truths: Sequence[Truth], config: ScoreConfig) 
 
 def _by_id(truths: Sequence[Truth]) -> list[Truth]:
     return sorted(truths, key=lambda truth: truth.id)
-
-
-def _spread(values: np.ndarray, places: Sequence[int], length: int) -> np.ndarray:
-    """`values` at `places` of zeros [length]."""
-    result = np.zeros(length)
-    result[list(places)] = values
-    return result
 
 
 def _rounded(value: Any, key: str) -> Any:

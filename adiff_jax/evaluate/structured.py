@@ -24,7 +24,7 @@ sentences.distinct_share different sentences over pairs
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -73,14 +73,6 @@ class Answer(NamedTuple):
 def invert(edits: Program) -> Program:
     """The program from the second clip to the first."""
     return frozenset(_invert_edit(edit) for edit in edits)
-
-
-def read_answers(
-    texts: Sequence[str], truths: Sequence[Iterable[Edit]], read_edits: ReadEdits
-) -> list[Answer]:
-    """Sentences beside true programs, read once each."""
-    read = {text: read_edits(text) for text in set(texts)}
-    return [Answer(frozenset(truth), read[text]) for text, truth in zip(texts, truths, strict=True)]
 
 
 def measures(answers: Sequence[Answer]) -> dict[str, Measure]:
@@ -157,19 +149,19 @@ def counts(answers: Sequence[Answer], texts: Sequence[str]) -> dict[str, Any]:
 
 
 def swap_consistency(
-    forward: Mapping[str, str], backward: Mapping[str, str], read_edits: ReadEdits
+    forward: Mapping[str, Program | None], backward: Mapping[str, Program | None]
 ) -> Measure:
     """Whether swapping the clips inverts the program that is said, pair by pair in order of id.
 
-    `forward` holds the sentences of (a, b) by id, `backward` those of (b, a) by the same ids. A
-    pair with a sentence that cannot be read is inconsistent. Raises ValueError when ids differ.
+    `forward` holds what is said of (a, b) by id, `backward` of (b, a) by the same ids. A pair with
+    a sentence that cannot be read, None, is inconsistent. Raises ValueError when ids differ.
     """
     if forward.keys() != backward.keys():
         different = sorted(forward.keys() ^ backward.keys())
         raise ValueError(f"{len(different)} ids have one order only, such as {different[0]!r}")
     consistent = []
     for id in sorted(forward):
-        there, back = read_edits(forward[id]), read_edits(backward[id])
+        there, back = forward[id], backward[id]
         consistent.append(there is not None and back is not None and invert(there) == back)
     return _measure(consistent, [1] * len(consistent))
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from adiff_jax.data.schema import Coverage
+from adiff_jax.evaluate.similarity import QUARTILES
 
 ROWS = (
     "structured.operation.accuracy",
@@ -21,6 +22,25 @@ ROWS = (
     "captions.spider",
 )
 """Dotted names of the scores that a table shows unless told otherwise."""
+
+EXPLANATIONS = (
+    "explanations.events.f1",
+    "explanations.clip_events.f1",
+    "explanations.attribution.right_clip",
+    "explanations.hallucination.share",
+    "explanations.omission.share",
+    "explanations.attributes.f1",
+    "explanations.overall.f1",
+    "explanations.unreadable.change",
+    "explanations.unreadable.sounds",
+)
+"""Shown as well where a system has them: scores of explanations, of tier 1 to 3."""
+
+BY_TIER = (*EXPLANATIONS[:6], "captions.bleu_4", "captions.cider_d")
+"""Ends of the names of scores that are shown for every tier by itself, after "tiers.1."."""
+
+BY_SIMILARITY = ("events.f1", "attributes.f1")
+"""Ends of the names of scores that are shown for every quartile of the similarity of the clips."""
 
 OF_MODELS = ("structured.swap.consistent", "attention.edited_span")
 """Shown as well where a system has them: they need the model itself, not only its answers."""
@@ -44,11 +64,13 @@ def markdown_table(systems: Mapping[str, Mapping[str, Any]], rows: Sequence[str]
     published split was there to be scored.
     """
     columns = list(_with_baselines(systems))
-    rows = [*rows, *(row for row in OF_MODELS if any(_cell(own, row) for _, own in columns))]
+    further = [*EXPLANATIONS, *_tier_rows(columns), *_similarity_rows(columns), *OF_MODELS]
+    shown = (row for row in further if any(_cell(own, row) for _, own in columns))
+    rows = [*rows, *(row for row in shown if row not in rows)]
     cells = [["score", *(system for system, _ in columns)]]
     reasons: dict[str, list[str]] = {}
     for row in rows:
-        cells.append([row.removeprefix("structured.").removeprefix("captions.")])
+        cells.append([_title(row)])
         for system, scores in columns:
             cell = _cell(scores, row)
             if cell is None:
@@ -89,6 +111,39 @@ def _with_baselines(
         yield system, scores
         for baseline, other in scores.get("baselines", {}).items():
             yield f"{system}: {baseline}", other
+
+
+Columns = Sequence[tuple[str, Mapping[str, Any]]]
+
+
+def _tier_rows(columns: Columns) -> list[str]:
+    tiers = sorted({tier for _, scores in columns for tier in scores.get("tiers", {})})
+    return [f"tiers.{tier}.{row}" for tier in tiers for row in BY_TIER]
+
+
+def _similarity_rows(columns: Columns) -> list[str]:
+    """Of every tier, and of all where there are no tiers, a score's quartiles side by side."""
+    tiers = sorted({tier for _, scores in columns for tier in scores.get("tiers", {})})
+    groups = [f"tiers.{tier}." for tier in tiers] or [""]
+    return [
+        f"similarity.{quartile}.{group}explanations.{end}"
+        for group in groups
+        for end in BY_SIMILARITY
+        for quartile in QUARTILES
+    ]
+
+
+def _title(row: str) -> str:
+    """ "tier 1, similarity 2/4: events.f1" of "similarity.2.tiers.1.explanations.events.f1"."""
+    parts = row.split(".")
+    where = ""
+    if parts[0] == "similarity":
+        where, parts = f"similarity {parts[1]}/{len(QUARTILES)}", parts[2:]
+    if parts[0] == "tiers":
+        where, parts = ", ".join(filter(None, (f"tier {parts[1]}", where))), parts[2:]
+    if parts[0] in ("structured", "captions", "explanations"):
+        parts = parts[1:]
+    return f"{where}: {'.'.join(parts)}" if where else ".".join(parts)
 
 
 def _cell(scores: Mapping[str, Any], row: str) -> str | None:

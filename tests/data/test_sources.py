@@ -26,7 +26,8 @@ from adiff_jax.data.synth.captions import read_edits
 from adiff_jax.data.synth.fixed_sets import ESC10_SETS, FixedSet, read_fixed_set, write_fixed_set
 from adiff_jax.data.synth.layouts import Recording
 from adiff_jax.data.synth.library import Folder, Procedural
-from adiff_jax.data.synth.made import EditedPairs, Mixes, RawPairs
+from adiff_jax.data.synth.made import EditedPairs, RawPairs
+from adiff_jax.data.synth.mixes import Mixes
 from adiff_jax.data.synth.recipe import Recipe, Weights
 
 RATE = 8_000
@@ -67,7 +68,8 @@ def test_truth_is_that_of_the_example_and_needs_no_audio(
     expected = []
     for index in range(6):
         e = source[index]
-        expected.append(Truth(e.id, e.captions, e.edits, e.recordings, e.prompt, e.tier))
+        stated = (e.id, e.captions, e.edits, e.recordings, e.prompt, e.tier)
+        expected.append(Truth(*stated, e.heard, e.backgrounds))
     fresh = open_source(config)
 
     def refuse(recording: Recording) -> np.ndarray:

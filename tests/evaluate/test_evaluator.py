@@ -7,8 +7,10 @@ import pytest
 
 from adiff_jax.data.schema import Edit, Truth
 from adiff_jax.data.synth.captions import read_edits
+from adiff_jax.data.synth.tier_reader import read_explanation
 from adiff_jax.evaluate.captions import CaptionConfig
 from adiff_jax.evaluate.evaluator import Generated, check_ids, evaluate
+from adiff_jax.evaluate.explanations import Readers
 from adiff_jax.evaluate.predictions import Prediction, write_predictions
 from adiff_jax.evaluate.scoring import ScoreConfig, score, write_metrics
 
@@ -16,6 +18,7 @@ GLOBAL_BATCH = 8
 CONFIG = ScoreConfig(
     CaptionConfig(metrics=("bleu", "rouge_l", "cider_d"), tokenization="plain"), resamples=100
 )
+READERS = Readers(read_edits, read_explanation)
 SENTENCES = ("add a dog bark", "remove the dog bark", "nothing was changed")
 
 
@@ -83,9 +86,7 @@ def run(size, processes, own_batches=batches):
 
 def written(predictions, truths, folder):
     write_predictions(folder / "predictions.jsonl", predictions)
-    write_metrics(
-        folder / "metrics.json", score(predictions, truths, CONFIG, read_edits=read_edits)
-    )
+    write_metrics(folder / "metrics.json", score(predictions, truths, CONFIG, readers=READERS))
     return [(folder / name).read_bytes() for name in ("predictions.jsonl", "metrics.json")]
 
 

@@ -8,14 +8,17 @@ import pytest
 
 from adiff_jax.data.schema import Edit, Truth
 from adiff_jax.data.synth.captions import read_edits
+from adiff_jax.data.synth.tier_reader import read_explanation
 from adiff_jax.evaluate import baselines, captions
 from adiff_jax.evaluate.captions import CaptionConfig, MetricError
 from adiff_jax.evaluate.difference import compare
+from adiff_jax.evaluate.explanations import Readers
 from adiff_jax.evaluate.predictions import Prediction
 from adiff_jax.evaluate.scoring import ScoreConfig, measure, score, write_metrics
 from adiff_jax.evaluate.table import markdown_table
 
 PLAIN = CaptionConfig(metrics=("bleu", "rouge_l", "cider_d"), tokenization="plain")
+READERS = Readers(read_edits, read_explanation)
 CONFIG = ScoreConfig(PLAIN, resamples=200)
 SAID = {"add": "add a dog bark", "remove": "remove the dog bark"}
 
@@ -41,7 +44,7 @@ def right(size=40, wrong=()):
 
 
 def test_scores_are_nested_and_have_intervals_around_them():
-    result = score(right(wrong=(0, 2, 4, 6)), truths(), CONFIG, read_edits=read_edits)
+    result = score(right(wrong=(0, 2, 4, 6)), truths(), CONFIG, readers=READERS)
     assert result["count"] == 40 and result["tokenization"] == "plain"
     structured = result["structured"]
     assert structured["operation"]["accuracy"] == pytest.approx(0.9)
@@ -55,15 +58,15 @@ def test_scores_are_nested_and_have_intervals_around_them():
 
 
 def test_order_of_predictions_and_truths_does_not_matter():
-    expected = score(right(wrong=(0, 8)), truths(), CONFIG, read_edits=read_edits)
+    expected = score(right(wrong=(0, 8)), truths(), CONFIG, readers=READERS)
     rows, examples = right(wrong=(0, 8))[::-1], truths()[5:] + truths()[:5]
-    shuffled = score(rows, examples, CONFIG, read_edits=read_edits)
+    shuffled = score(rows, examples, CONFIG, readers=READERS)
     assert shuffled == expected
 
 
 def test_references_of_a_prediction_file_are_not_trusted():
     flattering = [dataclasses.replace(row, text="x", references=("x",)) for row in right()]
-    result = score(flattering, truths(), CONFIG, read_edits=read_edits)
+    result = score(flattering, truths(), CONFIG, readers=READERS)
     assert result["captions"]["rouge_l"] == 0.0
 
 
@@ -74,10 +77,8 @@ def test_answers_for_other_examples_are_refused():
 
 def test_baselines_are_scored_by_the_same_code():
     frequent = baselines.most_frequent([SAID["add"]], truths())
-    result = score(
-        right(), truths(), CONFIG, read_edits=read_edits, baselines={"frequent": frequent}
-    )
-    alone = score(frequent, truths(), CONFIG, read_edits=read_edits)
+    result = score(right(), truths(), CONFIG, readers=READERS, baselines={"frequent": frequent})
+    alone = score(frequent, truths(), CONFIG, readers=READERS)
     assert result["baselines"] == {"frequent": alone}
     assert alone["structured"]["operation"]["accuracy"] == 0.5
 
@@ -160,7 +161,7 @@ def test_examples_without_references_or_edits_are_said_to_be_missing():
         dataclasses.replace(truth, edits=None if place < 10 else truth.edits)
         for place, truth in enumerate(bare)
     ]
-    result = score(right(wrong=(0, 2)), half, CONFIG, read_edits=read_edits)
+    result = score(right(wrong=(0, 2)), half, CONFIG, readers=READERS)
     assert "captions" not in result
     assert "40 examples have no reference" in result["missing"]["captions"]
     assert result["structured"]["count"] == 30
@@ -189,9 +190,9 @@ def test_metrics_file_is_sorted_rounded_and_holds_no_nan(tmp_path):
 
 
 def test_paired_differences_of_two_systems_find_which_is_better():
-    better = [measure(right(wrong=(0,)), truths(), CONFIG, read_edits=read_edits)]
+    better = [measure(right(wrong=(0,)), truths(), CONFIG, readers=READERS)]
     worse = [
-        measure(right(wrong=wrong), truths(), CONFIG, read_edits=read_edits)
+        measure(right(wrong=wrong), truths(), CONFIG, readers=READERS)
         for wrong in (range(0, 40, 2), range(0, 38, 2), range(0, 40, 2))
     ]
     found = compare(better, worse, truths(), CONFIG)
@@ -206,7 +207,7 @@ def test_paired_differences_of_two_systems_find_which_is_better():
 
 def test_no_difference_of_shares_exceeds_all_against_none():
     runs = [
-        [measure(right(wrong=wrong), truths(), CONFIG, read_edits=read_edits) for wrong in seeds]
+        [measure(right(wrong=wrong), truths(), CONFIG, readers=READERS) for wrong in seeds]
         for seeds in (((), ()), (range(0, 40, 2), ()))
     ]
     found = compare(runs[0], runs[1], truths(), CONFIG)["structured.attribution.wrong_clip"]
@@ -216,8 +217,8 @@ def test_no_difference_of_shares_exceeds_all_against_none():
 
 
 def test_runs_on_another_number_of_pairs_are_not_compared():
-    whole = [measure(right(), truths(), CONFIG, read_edits=read_edits)]
-    part = [measure(right(30), truths(30), CONFIG, read_edits=read_edits)]
+    whole = [measure(right(), truths(), CONFIG, readers=READERS)]
+    part = [measure(right(30), truths(30), CONFIG, readers=READERS)]
     with pytest.raises(ValueError, match="scored on 30 pairs, but the data set holds 40"):
         compare(whole, part, truths(), CONFIG)
 
@@ -230,9 +231,7 @@ def test_nothing_is_tokenised_for_no_metric(monkeypatch):
 
 def test_a_table_shows_what_only_models_have_where_they_have_it():
     frequent = baselines.most_frequent([SAID["add"]], truths())
-    found = score(
-        right(), truths(), CONFIG, read_edits=read_edits, baselines={"frequent": frequent}
-    )
+    found = score(right(), truths(), CONFIG, readers=READERS, baselines={"frequent": frequent})
     assert "swap.consistent" not in markdown_table({"ours": found})
     found["structured"]["swap"] = {"consistent": 0.75}
     found["attention"] = {"edited_span": 1.25}
@@ -246,7 +245,7 @@ def test_a_table_shows_what_only_models_have_where_they_have_it():
 def test_a_table_shows_that_a_system_without_false_alarms_says_nothing_readable():
     same = [dataclasses.replace(truth, edits=(Edit("none"),)) for truth in truths()]
     mute = [Prediction(truth.id, "what") for truth in same]
-    found = score(mute, same, CONFIG, read_edits=read_edits)
+    found = score(mute, same, CONFIG, readers=READERS)
     lines = markdown_table({"mute": found}).splitlines()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     assert ["none.false_alarm", "0.0"] in rows
@@ -255,7 +254,7 @@ def test_a_table_shows_that_a_system_without_false_alarms_says_nothing_readable(
 
 def test_a_table_says_why_intervals_and_baselines_are_missing():
     same = [dataclasses.replace(truth, recordings=("one",)) for truth in truths()]
-    found = score(right(), same, CONFIG, read_edits=read_edits)
+    found = score(right(), same, CONFIG, readers=READERS)
     found["missing"]["baselines"] = "no recordings"
     shown = ["structured.operation.accuracy", "captions.rouge_l"]
     lines = markdown_table({"ours": found}, shown).splitlines()
@@ -270,7 +269,7 @@ def test_a_table_says_what_is_missing_and_why(no_java):
         right(),
         truths(),
         ScoreConfig(resamples=50),
-        read_edits=read_edits,
+        readers=READERS,
         baselines={"most frequent": frequent},
     )
     table = markdown_table(

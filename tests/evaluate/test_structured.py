@@ -7,10 +7,10 @@ from adiff_jax.data.schema import OPERATIONS, Edit
 from adiff_jax.data.synth.captions import captions, read_edits
 from adiff_jax.evaluate.structured import (
     REVERSE,
+    Answer,
     counts,
     invert,
     measures,
-    read_answers,
     swap_consistency,
 )
 
@@ -22,9 +22,9 @@ RAIN, NONE = Edit("background_louder", "rain"), Edit("none")
 
 def answers(*pairs):
     """From (true edits, said edits or None)."""
-    said = [None if edits is None else frozenset(edits) for _, edits in pairs]
-    sentences = [str(place) for place in range(len(pairs))]
-    return read_answers(sentences, [true for true, _ in pairs], lambda text: said[int(text)])
+    return [
+        Answer(frozenset(true), None if said is None else frozenset(said)) for true, said in pairs
+    ]
 
 
 def score(name, *pairs):
@@ -121,13 +121,13 @@ def test_table_and_confusion_count_edits_and_pairs():
 
 
 def test_swap_consistency_wants_the_inverse_program():
-    sentences = {"add": frozenset({ADD}), "remove": frozenset({REMOVE}), "?": None}
-    forward = {"1": "add", "2": "add", "3": "?", "4": "remove"}
-    backward = {"1": "remove", "2": "add", "3": "?", "4": "add"}
-    values, weights = swap_consistency(forward, backward, sentences.get)
+    add, remove = frozenset({ADD}), frozenset({REMOVE})
+    forward = {"1": add, "2": add, "3": None, "4": remove}
+    backward = {"1": remove, "2": add, "3": None, "4": add}
+    values, weights = swap_consistency(forward, backward)
     assert values.tolist() == [1, 0, 0, 1] and weights.tolist() == [1, 1, 1, 1]
     with pytest.raises(ValueError, match="'4'"):
-        swap_consistency(forward, {"1": "x", "2": "x", "3": "x"}, sentences.get)
+        swap_consistency(forward, {"1": add, "2": add, "3": add})
 
 
 def test_captions_of_the_grammar_score_full_marks_against_their_own_programs():
@@ -139,7 +139,8 @@ def test_captions_of_the_grammar_score_full_marks_against_their_own_programs():
         programs.append((Edit(operation, "" if operation == "none" else label, replacement),))
     texts = [text for program in programs for text in captions(program, rng, "test")]
     truths = [program for program in programs for _ in range(5)]
-    found = measures(read_answers(texts, truths, read_edits))
+    read = [Answer(frozenset(t), read_edits(text)) for text, t in zip(texts, truths, strict=True)]
+    found = measures(read)
     for name in ("program.exact", "edits.f1", "operation.accuracy", "event.accuracy"):
         values, weights = found[name]
         assert values.sum() / weights.sum() == 1, name

@@ -1,4 +1,4 @@
-"""The three kinds of made examples: edited pairs, raw pairs, and labelled mixes.
+"""Pairs made on demand: edited pairs of scenes, and raw pairs of recordings.
 
 All obey `adiff_jax.data.schema.Source`: random access, equal on every machine, picklable (audio
 is decoded anew in each copy). `truth` draws the scenes only; explanations of tier 2 and 3 are
@@ -9,7 +9,7 @@ import copy
 import hashlib
 import json
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -17,15 +17,14 @@ from adiff_jax.data.prompts import CANONICAL
 from adiff_jax.data.schema import Clip, Edit, Example, Truth
 from adiff_jax.data.synth import clip_captions, tiers
 from adiff_jax.data.synth.captions import captions, corpus
-from adiff_jax.data.synth.draw import draw_scene
 from adiff_jax.data.synth.edits import PairScenes, draw_pair
 from adiff_jax.data.synth.library import Library, Recording
 from adiff_jax.data.synth.phrases import nouns
 from adiff_jax.data.synth.recipe import Recipe
-from adiff_jax.data.synth.render import render, render_pair, within_range
+from adiff_jax.data.synth.render import render_pair, within_range
 from adiff_jax.data.synth.scenes import Scene
 from adiff_jax.data.synth.templates import Templates
-from adiff_jax.data.synth.tiers import explain, measure
+from adiff_jax.data.synth.tiers import drawn, explain, in_order, measure
 
 
 def generator(seed: int, stream: str, index: int) -> np.random.Generator:
@@ -74,7 +73,7 @@ class EditedPairs:
             rate=self.library.rate,
             captions=truth.references,
             edits=truth.edits,
-            scene=_content(_heard(scenes.first), _heard(scenes.second)),
+            scene=content_hash(labels_heard(scenes.first), labels_heard(scenes.second)),
             recordings=truth.recordings,
             prompt=truth.prompt,
             tier=truth.tier,
@@ -84,6 +83,8 @@ class EditedPairs:
                     (1, 2), (scenes.first, scenes.second), self._describe(scenes), strict=True
                 )
             ),
+            heard=truth.heard,
+            backgrounds=truth.backgrounds,
         )
 
     def with_tier(self, tier: int) -> "EditedPairs":
@@ -100,7 +101,10 @@ class EditedPairs:
         """Texts of which one is as long as any reference of pair `index`; no audio is made."""
         scenes = self.scenes(index)
         if self._tier in (2, 3):
-            return tuple(explain(self._tier, scenes, signals) for signals in tiers.EXTREMES)
+            return tuple(
+                explain(self._tier, scenes, signals, _longest, self._templates)
+                for signals in tiers.EXTREMES
+            )
         return self._references(index, scenes, ())
 
     def scenes(self, index: int) -> PairScenes:
@@ -108,8 +112,8 @@ class EditedPairs:
         planned = None
         if self.recipe.balance:
             operations = self.recipe.weights.drawn()
-            planned = operations[_checked(index, self._size) % len(operations)]
-        rng = generator(self._seed, self._stream, _checked(index, self._size))
+            planned = operations[checked_index(index, self._size) % len(operations)]
+        rng = generator(self._seed, self._stream, checked_index(index, self._size))
         return draw_pair(rng, self.recipe, self.library, planned)
 
     def truth(self, index: int) -> Truth:
@@ -122,14 +126,17 @@ class EditedPairs:
     def texts(self) -> Iterator[str]:
         """Sentences with every word that training captions can have: at tier 0 every training
         clause with every class once (test references have other words on purpose), at other tiers
-        the explanations of 500 pairs, for their lengths, and what words others can have."""
+        the explanations of 500 pairs, for their lengths, and what words others can have in this
+        source's templates."""
         said = (self.recipe.weights.drawn(), self.library.events, self.library.backgrounds)
         if not self._tier:
             yield from corpus(*said, two_edits=self.recipe.two_edits > 0)
             return
         for index in range(min(500, self._size)):
             yield from self.truth(index).references
-        yield from tiers.corpus(self._tier, *said, self.recipe.duration, self.library.rate)
+        yield from tiers.corpus(
+            self._tier, *said, self.recipe.duration, self.library.rate, self._templates
+        )
 
     def descriptions(self) -> Iterator[str]:
         """What `description_hash` is taken of: both scenes and the program of every pair."""
@@ -146,17 +153,19 @@ class EditedPairs:
             recordings=self._heard(scenes.first, scenes.second),
             prompt=CANONICAL[f"tier-{self._tier}"] if self._tier else "",
             tier=self._tier,
+            heard=(_events(scenes.first), _events(scenes.second)),
+            backgrounds=(scenes.first.background[0].label, scenes.second.background[0].label),
         )
 
     def _references(
         self, index: int, scenes: PairScenes, waves: tuple[np.ndarray, ...]
     ) -> tuple[str, ...]:
+        words = generator(self._seed, f"{self._stream}/captions", index)
         if self._tier == 0:
-            words = generator(self._seed, f"{self._stream}/captions", index)
             return captions(scenes.edits, words, self._templates)
         heard = waves if self._tier in (2, 3) else ()
         signals = tuple(measure(wave, self.library.rate) for wave in heard)
-        return (explain(self._tier, scenes, signals),)
+        return (explain(self._tier, scenes, signals, drawn(words), self._templates),)
 
     def _describe(self, scenes: PairScenes) -> tuple[tuple[str, ...], ...]:
         return tuple(
@@ -166,7 +175,7 @@ class EditedPairs:
 
     def _heard(self, *scenes: Scene) -> tuple[str, ...]:
         names = {name for scene in scenes for name in scene.recordings()}
-        return _originals(self.library.recording(name) for name in names)
+        return originals(self.library.recording(name) for name in names)
 
 
 class RawPairs:
@@ -194,13 +203,13 @@ class RawPairs:
             rate=self.library.rate,
             captions=truth.references,
             edits=truth.edits,
-            scene=_content([first.label], [second.label]),
+            scene=content_hash([first.label], [second.label]),
             recordings=truth.recordings,
         )
 
     def pair(self, index: int) -> tuple[Recording, Recording]:
         """The two recordings of pair `index`; never one and the same."""
-        rng = generator(self._seed, self.name, _checked(index, self._size))
+        rng = generator(self._seed, self.name, checked_index(index, self._size))
         labels = self.library.labels
         if index % 2 == 0:
             recordings = self.library.recordings(labels[rng.integers(len(labels))])
@@ -219,7 +228,7 @@ class RawPairs:
             id=example_id(self.name, index),
             references=captions((edit,), words, self._templates),
             edits=(edit,),
-            recordings=_originals((first, second)),
+            recordings=originals((first, second)),
         )
 
     def texts(self) -> Iterator[str]:
@@ -233,67 +242,32 @@ class RawPairs:
             yield f"{first.name} {second.name}"
 
 
-class Mixes:
-    """Single clips with the classes heard in them. `classes` is the order of tagging targets."""
-
-    def __init__(self, library: Library, recipe: Recipe, name: str, size: int, seed: int) -> None:
-        self.library = library
-        self.recipe = recipe
-        self.name = name
-        self.classes = library.labels
-        self._size, self._seed = size, seed
-
-    def __len__(self) -> int:
-        return self._size
-
-    def __getitem__(self, index: int) -> Example:
-        scene = self.scene(index)
-        return Example(
-            id=example_id(self.name, index),
-            waves=within_range(render(scene, self.library)),
-            rate=self.library.rate,
-            labels=scene.labels(),
-            scene=_content(_heard(scene)),
-            recordings=self.truth(index).recordings,
-        )
-
-    def scene(self, index: int) -> Scene:
-        """The scene of clip `index`."""
-        rng = generator(self._seed, self.name, _checked(index, self._size))
-        return draw_scene(rng, self.recipe, self.library)
-
-    def truth(self, index: int) -> Truth:
-        """The recordings heard; there are no references."""
-        names = self.scene(index).recordings()
-        recordings = _originals(self.library.recording(name) for name in names)
-        return Truth(example_id(self.name, index), (), None, recordings)
-
-    def texts(self) -> Iterator[str]:
-        """None: a tagger has no sentences."""
-        return iter(())
+def _longest(wordings: Sequence[str]) -> str:
+    return max(wordings, key=len)
 
 
-def _known_tier(tier: int) -> int:
-    if tier not in (0, 1, 2, 3):
-        raise ValueError(f"SynthPairs.tier is {tier}; it must be 0 (imperatives), 1, 2 or 3")
-    return tier
-
-
-def _checked(index: int, size: int) -> int:
+def checked_index(index: int, size: int) -> int:
+    """`index`; IndexError where a source of `size` has no such example."""
     if not 0 <= index < size:
         raise IndexError(f"example {index} of a source of {size}")
     return index
 
 
-def _originals(recordings: Iterable[Recording]) -> tuple[str, ...]:
+def originals(recordings: Iterable[Recording]) -> tuple[str, ...]:
+    """The original recordings that these are parts of."""
     return tuple(sorted({recording.original for recording in recordings}))
 
 
-def _heard(scene: Scene) -> list[str]:
+def _events(scene: Scene) -> tuple[str, ...]:
+    return tuple(event.label for event in in_order(scene))
+
+
+def labels_heard(scene: Scene) -> list[str]:
+    """What a scene holds: the labels of its background, then of its events."""
     background = sorted({layer.label for layer in scene.background})
     return [*background, "|", *sorted(event.label for event in scene.events)]
 
 
-def _content(*clips: list[str]) -> str:
+def content_hash(*clips: list[str]) -> str:
     """A hash of the classes heard in each clip: equal for pairs that sound alike in content."""
     return hashlib.sha256(json.dumps(clips).encode()).hexdigest()[:16]

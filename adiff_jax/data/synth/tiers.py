@@ -1,12 +1,15 @@
 """Explanations of a pair in three tiers, after ADIFF (Deshmukh et al., ICLR 2025, section 3).
 
-Tier 1 names the sounds, in few words. Tier 2 is one sentence on sounds, scene and signal. Tier 3
+Tier 1 names the sounds, in few words. Tier 2 is one sentence on scene, change and signal. Tier 3
 describes either clip in order of time, then how they differ and by how much. What is heard comes
-from the scene graph, levels and colours are measured on the audio; the wordings are ours.
+from the scene graph, levels and colours are measured on the audio; the wordings are ours, in
+`tier_templates`, and `tier_reader` reads them back.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -15,6 +18,23 @@ from adiff_jax.data.synth.edits import PairScenes
 from adiff_jax.data.synth.loudness import hop_powers
 from adiff_jax.data.synth.phrases import mention, noun
 from adiff_jax.data.synth.scenes import Event, Layer, Scene
+from adiff_jax.data.synth.templates import Templates
+from adiff_jax.data.synth.tier_templates import (
+    ALIKE,
+    CHANGES,
+    EVENTS,
+    FRAMES,
+    HEARD,
+    JOINERS,
+    NO_SOUNDS,
+    NOT_HEARD,
+    OTHER_PLACE,
+    SAME_PLACE,
+    SOUNDS,
+    STANDINGS,
+    STORIES,
+    Texts,
+)
 
 _EQUAL_DB = 1.0  # differences smaller than these are not mentioned
 _EQUAL_OCTAVES = 0.15
@@ -55,12 +75,42 @@ def measure(wave: np.ndarray, rate: int) -> Signal:
     )
 
 
-def explain(tier: int, scenes: PairScenes, signals: tuple[Signal, ...]) -> str:
-    """The explanation of a tier; `signals` of both clips are read at tier 2 and 3."""
+Choose = Callable[[tuple[str, ...]], str]
+"""Which of several wordings is taken."""
+
+
+def drawn(rng: np.random.Generator) -> Choose:
+    """Each wording as likely as the others."""
+    return lambda wordings: wordings[rng.integers(len(wordings))]
+
+
+@dataclass
+class InTurn:
+    """The wordings of a list one after another, every list by itself."""
+
+    _taken: Counter[tuple[str, ...]] = field(default_factory=Counter)
+
+    def __call__(self, wordings: tuple[str, ...]) -> str:
+        self._taken[wordings] += 1
+        return wordings[(self._taken[wordings] - 1) % len(wordings)]
+
+
+def explain(
+    tier: int,
+    scenes: PairScenes,
+    signals: tuple[Signal, ...],
+    choose: Choose,
+    templates: Templates = "train",
+) -> str:
+    """The explanation of a tier, in wordings of `templates` that `choose` takes; the `signals` of
+    both clips are read at tier 2 and 3."""
+    writer = _Writer(choose, templates)
     if tier == 1:
-        return few_words(scenes)
-    first, second = signals
-    return (sentence if tier == 2 else detail)(scenes, (first, second))
+        text = writer.few_words(scenes)
+    else:
+        first, second = signals
+        text = (writer.sentence if tier == 2 else writer.detail)(scenes, (first, second))
+    return re.sub(r"(?:^|(?<=\. ))[a-z]", lambda letter: letter[0].upper(), text)
 
 
 def corpus(
@@ -70,13 +120,15 @@ def corpus(
     backgrounds: Sequence[str],
     seconds: float,
     rate: int,
+    templates: Templates = "train",
 ) -> Iterator[str]:
     """Sentences and words that together hold every word an explanation of `tier` can have: of
-    every operation, class and property, and every number that clips of `seconds` at `rate` Hz
-    can measure. None is longer than an explanation of one edit."""
+    every wording, operation, class and property, and every number that clips of `seconds` at `rate`
+    Hz can measure. None is longer than an explanation of one edit."""
     low, middle = Signal(0.0, 300.0, 3.0), Signal(20.0, 1000.0, 10.0)
     high = Signal(40.0, 3000.0, 20.0)
     changes = ((low, low), (low, middle), (middle, high), (high, low))
+    in_turn = InTurn()
 
     def scene(background: str, *heard: Event) -> Scene:
         return Scene(seconds, 0.0, (Layer(background, "", 0.0),), heard)
@@ -89,95 +141,110 @@ def corpus(
             before = after = label if on_background else backgrounds[0]
             if operation == "background_swap":
                 after = backgrounds[backgrounds.index(label) - 1]
-            for signals in changes:
-                yield explain(tier, PairScenes(scene(before), scene(after), (edit,)), signals)
-    for label in events:
+            scenes = PairScenes(scene(before), scene(after), (edit,))
+            for signals in changes:  # and as many clauses
+                yield explain(tier, scenes, signals, in_turn, templates)
+    for i, label in enumerate((*events, *backgrounds)):
+        # Backgrounds that no operation touches are still to be named, and alone.
+        place = scene(backgrounds[i % len(backgrounds)])
+        other = scene(backgrounds[i % len(backgrounds) - 1])
         for snr_db in (-1.0, 2.0, 8.0, 20.0):
-            event = Event(label, "", 0.0, 0.0, snr_db, 0.0)
-            scenes = PairScenes(scene(backgrounds[0], event), scene(backgrounds[0]), ())
-            yield explain(tier, scenes, changes[0])
-    yield "and"  # between two events, or two edits
+            heard = (Event(label, "", 0.0, 0.0, snr_db, 0.0),) if label in events else ()
+            scenes = PairScenes(scene(place.background[0].label, *heard), other, ())
+            yield explain(tier, scenes, changes[1], in_turn, templates)
+    yield f"and{JOINERS[templates]}"  # between two events, or two edits
     if tier == 3:
         yield from map(str, range(round(seconds) + 1))
         yield from map(str, range(_LOUDEST_CHANGE_DB + 1))
         yield from map(str, sorted({_rounded(float(hertz)) for hertz in range(rate // 2 + 1)}))
 
 
-def few_words(scenes: PairScenes) -> str:
-    """Tier 1: the sounds of either clip, no audio needed."""
-    return (
-        f"Audio 1 features {_sounds(scenes.first)}, whereas audio 2 features "
-        f"{_sounds(scenes.second)}; {_change(scenes.edits)}."
-    )
+@dataclass(frozen=True)
+class _Writer:
+    """Words one explanation."""
+
+    choose: Choose
+    templates: Templates
+
+    def few_words(self, scenes: PairScenes) -> str:
+        """Tier 1: the sounds of either clip, no audio needed."""
+        return self._take(FRAMES[1]).format(
+            first=self._sounds(scenes.first),
+            second=self._sounds(scenes.second),
+            change=self._change(scenes.edits),
+        )
+
+    def sentence(self, scenes: PairScenes, signals: tuple[Signal, Signal]) -> str:
+        """Tier 2: scene, change and signal in one sentence."""
+        before, after = (_background(scene) for scene in (scenes.first, scenes.second))
+        place = (
+            self._take(SAME_PLACE).format(b=before)
+            if before == after
+            else self._take(OTHER_PLACE).format(b1=before, b2=after)
+        )
+        return self._take(FRAMES[2]).format(
+            place=place, change=self._change(scenes.edits), overall=_joined(_comparisons(*signals))
+        )
+
+    def detail(self, scenes: PairScenes, signals: tuple[Signal, Signal]) -> str:
+        """Tier 3: either clip in order of time with its properties, then the difference."""
+        one, two = signals
+        stories = f"{self._story(1, scenes.first, one)} {self._story(2, scenes.second, two)}"
+        return self._take(FRAMES[3]).format(
+            stories=stories,
+            change=self._change(scenes.edits),
+            overall=_joined(_comparisons(one, two, numbers=True)),
+        )
+
+    def _take(self, texts: Texts) -> str:
+        return self.choose(texts[self.templates])
+
+    def _sounds(self, scene: Scene) -> str:
+        events = [noun(event.label) for event in in_order(scene)]
+        texts = SOUNDS if events else NO_SOUNDS
+        return self._take(texts).format(events=_joined(events), b=_background(scene))
+
+    def _change(self, edits: tuple[Edit, ...]) -> str:
+        clauses = [
+            self.choose(CHANGES[self.templates][edit.operation]).format(
+                event=noun(edit.event), new=noun(edit.replacement)
+            )
+            for edit in edits
+        ]
+        return JOINERS[self.templates].join(clauses)
+
+    def _story(self, number: int, scene: Scene, signal: Signal) -> str:
+        how = self._take(EVENTS)
+        events = [
+            how.format(
+                event=mention(event.label),
+                standing=_standing(event.snr_db),
+                onset=f"{event.onset:.0f}",
+            )
+            for event in in_order(scene)
+        ]
+        heard = self._take(HEARD if events else NOT_HEARD).format(events=_joined(events))
+        return self._take(STORIES).format(
+            n=number,
+            nth=("first", "second")[number - 1],
+            b=_background(scene),
+            heard=heard,
+            colour=_colour(signal),
+            evenness=_evenness(signal),
+        )
 
 
-def sentence(scenes: PairScenes, signals: tuple[Signal, Signal]) -> str:
-    """Tier 2: sounds, scene and signal in one sentence."""
-    before, after = (scene.background[0].label for scene in (scenes.first, scenes.second))
-    place = (
-        f"Both clips have {noun(before)} in the background"
-        if before == after
-        else f"The background is {noun(before)} in the first clip and {noun(after)} in the second"
-    )
-    return (
-        f"{place}, and {_change(scenes.edits)}; as a whole the second clip is "
-        f"{_joined(_comparisons(*signals))}."
-    )
+def in_order(scene: Scene) -> list[Event]:
+    """The events of a clip as they begin."""
+    return sorted(scene.events, key=lambda event: event.onset)
 
 
-def detail(scenes: PairScenes, signals: tuple[Signal, Signal]) -> str:
-    """Tier 3: either clip in order of time with its acoustic properties, then the difference."""
-    one, two = signals
-    return (
-        f"{_story('first', scenes.first, one)} {_story('second', scenes.second, two)} "
-        f"Comparing them, {_change(scenes.edits)}. Overall, the second clip is "
-        f"{_joined(_comparisons(one, two, numbers=True))}."
-    )
-
-
-def _sounds(scene: Scene) -> str:
-    background = f"{noun(scene.background[0].label)} in the background"
-    events = [mention(event.label) for event in sorted(scene.events, key=lambda e: e.onset)]
-    return f"{_joined(events)} with {background}" if events else f"only {background}"
-
-
-def _change(edits: tuple[Edit, ...]) -> str:
-    return _joined([_CHANGES[e.operation](noun(e.event), noun(e.replacement)) for e in edits])
-
-
-_CHANGES = {
-    "none": lambda event, new: "nothing of note has changed",
-    "add": lambda event, new: f"the {event} is new",
-    "remove": lambda event, new: f"the {event} is gone",
-    "louder": lambda event, new: f"the {event} is louder",
-    "quieter": lambda event, new: f"the {event} is softer",
-    "replace": lambda event, new: f"the {event} has given way to the {new}",
-    "earlier": lambda event, new: f"the {event} comes earlier",
-    "later": lambda event, new: f"the {event} comes later",
-    "background_louder": lambda event, new: f"the {event} in the background is louder",
-    "background_quieter": lambda event, new: f"the {event} in the background is softer",
-    "background_swap": lambda event, new: f"the background has turned from {event} to {new}",
-}
-
-
-def _story(which: str, scene: Scene, signal: Signal) -> str:
-    events = [
-        f"{mention(event.label)} {_standing(event.snr_db)} from second {event.onset:.0f} on"
-        for event in sorted(scene.events, key=lambda e: e.onset)
-    ]
-    heard = f"Over it one hears {_joined(events)}." if events else "Nothing else stands out."
-    return (
-        f"The {which} clip has {noun(scene.background[0].label)} as its background. {heard} "
-        f"It is {_colour(signal)} and {_evenness(signal)}."
-    )
+def _background(scene: Scene) -> str:
+    return noun(scene.background[0].label)
 
 
 def _standing(snr_db: float) -> str:
-    if snr_db < 0:
-        return "softer than it"
-    if snr_db < 5:
-        return "blending with it"
-    return "clearly above it" if snr_db < 12 else "standing out"
+    return STANDINGS[sum(snr_db >= limit for limit in (0, 5, 12))]
 
 
 def _colour(signal: Signal) -> str:
@@ -205,7 +272,7 @@ def _comparisons(one: Signal, two: Signal, numbers: bool = False) -> list[str]:
     spread = two.spread - one.spread
     if abs(spread) >= _EQUAL_RANGE_DB:
         found.append("more dynamic" if spread > 0 else "more even")
-    return found or ["alike in level and timbre"]
+    return found or [ALIKE]
 
 
 def _rounded(hertz: float) -> int:
