@@ -211,6 +211,11 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     explained.add_argument("--exclude", default="", metavar="FILE", help="clips to do without")
     explained.add_argument("--rate", type=int, default=32_000, help="Hz (default 32000, ADIFF's)")
     explained.add_argument("--out", required=True)
+    missing = actions.add_parser(
+        "missing", help="list the clips of a config's LabelledClips that are not there"
+    )
+    missing.add_argument("config", help="a config file")
+    missing.add_argument("--out", required=True, help="the list, for LabelledClips.exclude")
     recipes = actions.add_parser(
         "recipes",
         help="write the five fixed test sets over folds of an ESC folder",

@@ -14,9 +14,8 @@ from tqdm import tqdm
 from adiff_jax.arrays import Batch
 from adiff_jax.data.features import CachedPairs, CachedSource
 from adiff_jax.data.pipeline import evaluation_batches, load_row
-from adiff_jax.data.schema import Arrays, Source
+from adiff_jax.data.schema import Arrays, Labelled, Source
 from adiff_jax.data.sources import open_source
-from adiff_jax.data.synth.mixes import Mixes
 from adiff_jax.data.tokenizers import (
     Tokenizer,
     TokenizerConfig,
@@ -164,9 +163,11 @@ def assemble(experiment: Experiment, train_source: Source, tokenizer: Tokenizer 
     mesh = make_mesh(experiment.mesh)
     match experiment.model:
         case Tagger(classes=classes):
-            if not isinstance(train_source, Mixes):
+            if not isinstance(train_source, Labelled):
                 kind = type(experiment.data.train).__name__
-                raise ConfigError(f"data.train is {kind}: a tagger trains on LabelledMixes")
+                raise ConfigError(
+                    f"data.train is {kind}: a tagger trains on LabelledMixes or LabelledClips"
+                )
             names = train_source.classes
             if len(names) != classes:
                 raise ConfigError(

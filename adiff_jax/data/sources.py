@@ -12,6 +12,7 @@ from etils import epath
 
 from adiff_jax.data.builders.table_source import Table, TableSource
 from adiff_jax.data.explanations import ExplanationRows, MadeTiers, StoredTiers, Tiered
+from adiff_jax.data.labelled import LabelledClips, LabelledClipSource
 from adiff_jax.data.schema import Source
 from adiff_jax.data.synth.fixed_sets import FixedSet, read_fixed_set, write_fixed_set
 from adiff_jax.data.synth.library import Folder, Procedural, open_library
@@ -100,7 +101,9 @@ class Explanations:
             raise ValueError("Explanations.tiers says which tiers: leave SynthPairs.tier at 0")
 
 
-SourceConfig = SynthPairs | NaturalPairs | RecipeFile | LabelledMixes | Table | Explanations
+SourceConfig = (
+    SynthPairs | NaturalPairs | RecipeFile | LabelledMixes | LabelledClips | Table | Explanations
+)
 
 
 def open_source(config: SourceConfig) -> Source:
@@ -113,6 +116,8 @@ def open_source(config: SourceConfig) -> Source:
         case LabelledMixes():
             library = open_library(config.recordings, config.rate)
             return Mixes(library, config.recipe, config.split, config.size, config.seed)
+        case LabelledClips():
+            return LabelledClipSource(config)
         case RecipeFile():
             fixed = read_fixed_set(config.path)
             source = open_fixed_set(fixed, config.folder, config.rate)

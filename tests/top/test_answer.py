@@ -7,15 +7,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile as sf
 
 from adiff_jax import answer, run
 from adiff_jax.answer import Answering, First, embeddings, score_file, sentences, swapped
-from adiff_jax.data.schema import Example, Source, Truth
+from adiff_jax.data.labelled import LabelledClips
+from adiff_jax.data.schema import Coverage, Example, Source, Truth
 from adiff_jax.data.synth.library import Folder
 from adiff_jax.evaluate import captions
 from adiff_jax.evaluate.captions import MetricError
 from adiff_jax.evaluate.predictions import Prediction, read_predictions, write_predictions
-from adiff_jax.experiment import ConfigError
+from adiff_jax.evaluate.table import markdown_table
+from adiff_jax.experiment import ConfigError, Split
 from adiff_jax.run import Trained
 from tests.top import tiny_run
 
@@ -300,3 +303,47 @@ def test_a_tagger_is_scored_on_every_clip_by_class(tagger_run: Path, tmp_path: P
     assert classes == set(tagger.parts.classes)
     assert len(classes) == tiny_run.CLASSES
     assert 0 < written["tagging"]["mAP"] <= 1
+
+
+def test_scores_say_how_much_of_a_published_table_they_cover(tagger_run: Path, tmp_path: Path):
+    tagger = replace(run.load_trained(tagger_run), directory=run.RunDirectory.at(tmp_path))
+    (tmp_path / "audio").mkdir()
+    rows = [f"{number}.wav,{tagger.parts.classes[number % 8]}" for number in range(20)]
+    (tmp_path / "clips.csv").write_text("\n".join(["file,labels", *rows]))
+    (tmp_path / "without.txt").write_text("3.wav\n17.wav\n")
+    for number in set(range(20)) - {3, 17}:
+        wave = np.random.default_rng(number).uniform(-0.5, 0.5, 8_000)
+        sf.write(tmp_path / "audio" / f"{number}.wav", wave, 16_000)
+    paths = (str(tmp_path / name) for name in ("clips.csv", "audio", "without.txt"))
+    table, audio, without = paths
+    source = LabelledClips(table, audio, exclude=without, rate=16_000)
+    data = replace(tagger.parts.experiment.data, test=(Split("mine", source),))
+    experiment = replace(tagger.parts.experiment, data=data)
+    tagger = replace(tagger, parts=replace(tagger.parts, experiment=experiment))
+    answer.answer(tagger, "mine", Answering())
+    written = json.loads((tmp_path / "metrics.json").read_text())
+    assert written["coverage"] == {
+        "rows": 18,
+        "rows_listed": 20,
+        "clips": 18,
+        "clips_listed": 20,
+    }
+
+
+def test_scores_of_given_answers_say_it_too(
+    trained: Trained, test_pairs: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    truths = answer.truths_of(test_pairs)
+    write_predictions(
+        tmp_path / "p.jsonl", [Prediction(truth.id, truth.references[0]) for truth in truths]
+    )
+    part = First(test_pairs, len(truths))
+    object.__setattr__(part, "coverage", Coverage(12, 13, 20, 24))
+    monkeypatch.setattr(answer, "open_data", lambda config: part)
+    metrics = score_file(trained, "pairs", tmp_path / "p.jsonl", Answering())
+    assert metrics["coverage"]["rows_listed"] == 13
+    said = "Coverage: 20 of 24 clips, 12 of 13 rows (92.3%) (mine)."
+    assert said in markdown_table({"mine": metrics})
+    monkeypatch.setattr(answer, "open_data", lambda config: test_pairs)
+    metrics = score_file(trained, "pairs", tmp_path / "p.jsonl", Answering())
+    assert "coverage" not in metrics and "Coverage" not in markdown_table({"mine": metrics})

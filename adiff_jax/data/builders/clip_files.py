@@ -5,8 +5,9 @@ inner folders of its path alone. Its name is never guessed. What is not there is
 it, unless the user has named it in a list of exclusions; how much is left is the coverage.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import PurePosixPath
 
 from etils import epath
@@ -49,19 +50,28 @@ def stem_of(name: str) -> str:
 
 @dataclass(frozen=True)
 class Exclusions:
-    """Clips that the user does without, by their names in a table, their file names, or those
-    without suffix. `where` is what errors call the list."""
+    """Clips that the user does without: `names` as a table writes them, or file names alone, with
+    or without suffix. `where` is what errors call the list."""
 
     names: frozenset[str] = frozenset()
     where: str = ""
 
     def __contains__(self, name: str) -> bool:
-        return not self.names.isdisjoint(_called(name))
+        return name in self.names or stem_of(name) in self._stems
 
-    def check(self, known: Iterable[str]) -> None:
+    @cached_property
+    def _stems(self) -> frozenset[str]:
+        return frozenset(stem_of(name) for name in self.names if "/" not in name)
+
+    def check(self, known: Collection[str]) -> None:
         """Raise ValueError unless every entry of the list is one of the clips `known`."""
-        called = {form for name in known for form in _called(name)}
-        if unknown := sorted(self.names - called):
+        stems = {stem_of(name) for name in known}
+        unknown = [
+            name
+            for name in sorted(self.names - set(known))
+            if "/" in name or stem_of(name) not in stems
+        ]
+        if unknown:
             raise ValueError(
                 f"{self.where} names {len(unknown)} clips that no table names, such as "
                 f"{unknown[0]!r}; take them out"
@@ -121,7 +131,3 @@ def _spellings(file: str) -> Iterable[str]:
 
 def _has_suffix(file: str) -> bool:
     return PurePosixPath(file).suffix.lower() in SUFFIXES
-
-
-def _called(name: str) -> tuple[str, ...]:
-    return name, PurePosixPath(name.replace("\\", "/")).name, stem_of(name)

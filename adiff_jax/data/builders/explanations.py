@@ -160,7 +160,7 @@ def build_explanations(
     tables = {split: files for split, files in tables.items() if files}
     if not tables:
         raise ValueError("ExplanationFiles names no CSV file: set train, validation or test")
-    exclusions.check(name for f in tables.values() for p in read_pairs(f) for name in p.clips)
+    exclusions.check({name for f in tables.values() for p in read_pairs(f) for name in p.clips})
     sources = {
         split: ExplanationSource(files, config.audio, exclusions, config.rate)
         for split, files in tables.items()

@@ -242,6 +242,12 @@ class RawPairs:
             yield f"{first.name} {second.name}"
 
 
+def _known_tier(tier: int) -> int:
+    if tier not in (0, 1, 2, 3):
+        raise ValueError(f"SynthPairs.tier is {tier}; it must be 0 (imperatives), 1, 2 or 3")
+    return tier
+
+
 def _longest(wordings: Sequence[str]) -> str:
     return max(wordings, key=len)
 
