@@ -43,10 +43,10 @@ def get_config() -> Experiment:
             loader=LoaderConfig(workers=1),
         ),
         train=TrainConfig(
-            steps=600,
+            steps=1000,
             global_batch=32,
-            eval_every=100,
-            save_every=100,
+            eval_every=200,
+            save_every=200,
             best_metric="validation/mAP",
             optimizer=Optimizer(
                 learning_rate=1e-3, schedule=WarmupCosine(warmup=100), clip_norm=1.0

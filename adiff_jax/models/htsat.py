@@ -100,13 +100,14 @@ class Htsat:
 
 HTSAT_SMALL = Htsat(
     frontend=LogMel(rate=32000, hop=640, mels=32, fmin=50.0, fmax=14000.0, log=Decibel()),
-    width=48,
-    depths=(2, 2, 2),
-    heads=(2, 4, 8),
+    depths=(2, 2),
+    heads=(4, 8),
+    patch=8,
     columns=128,
     augment=SpecAugment(time_stripes=2, time_width=32, mel_stripes=2, mel_width=4),
 )
-"""For CPUs: 1.3 million parameters, 20 ms frames, the same last grid of 8 × 8 tokens."""
+"""For CPUs: 1.2 million parameters, 20 ms frames, the same last grid of 8 × 8 tokens. Patches of
+8 × 8 pixels in place of a stage of fine ones: half the time a step, and it learns in fewer."""
 
 
 @functools.lru_cache(maxsize=8)
