@@ -112,7 +112,9 @@ def _parser() -> argparse.ArgumentParser:
     scored.add_argument("--split", help="a test split of the experiment, or validation")
     scored.add_argument("--recipe", metavar="FILE", help="a recipe file, see `adiff data recipes`")
     evaluate.add_argument("--folder", help="the recordings of --recipe (default esc10)")
-    evaluate.add_argument("--decode", default="", help="greedy, beam:4, sample:0.8, ...")
+    evaluate.add_argument(
+        "--decode", default="", help="greedy, greedy:repetition=1.2, beam:4, sample:0.8, ..."
+    )
     evaluate.add_argument("--predictions", help="score these answers (JSON lines: id, text)")
     evaluate.add_argument(
         "--require",
@@ -126,7 +128,9 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("run_directory")
     explain.add_argument("first", help="an audio file")
     explain.add_argument("second", help="an audio file")
-    explain.add_argument("--decode", default="beam:4", help="greedy, beam:4, sample:0.8, ...")
+    explain.add_argument(
+        "--decode", default="beam:4", help="greedy, greedy:repetition=1.2, beam:4, sample:0.8, ..."
+    )
     explain.add_argument("--n-best", type=int, default=1, help="how many sentences (beam only)")
     explain.add_argument("--plot", metavar="PNG", help="spectrograms and attention as a picture")
 
