@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from adiff_jax import verbs, verbs_data, verbs_explain, verbs_explain_pairs
+from adiff_jax import convert_verbs, verbs, verbs_data, verbs_explain, verbs_explain_pairs
 
 SUBJECTS = "log-mel, encoder, decoder, train, decoding, loader"
 """What `bench` times, named here because asking for help imports nothing heavy."""
@@ -112,7 +112,9 @@ def _parser() -> argparse.ArgumentParser:
     scored.add_argument("--split", help="a test split of the experiment, or validation")
     scored.add_argument("--recipe", metavar="FILE", help="a recipe file, see `adiff data recipes`")
     evaluate.add_argument("--folder", help="the recordings of --recipe (default esc10)")
-    evaluate.add_argument("--decode", default="", help="greedy, beam:4, sample:0.8, ...")
+    evaluate.add_argument(
+        "--decode", default="", help="greedy, greedy:repetition=1.2, beam:4, sample:0.8, ..."
+    )
     evaluate.add_argument("--predictions", help="score these answers (JSON lines: id, text)")
     evaluate.add_argument(
         "--require",
@@ -129,6 +131,40 @@ def _parser() -> argparse.ArgumentParser:
             "say how the second recording differs from the first",
             verbs_explain.EXAMPLES,
         )
+    )
+
+    convert = verb(
+        "convert",
+        convert_verbs.convert,
+        "make a run directory of a PyTorch checkpoint, to use or to start from",
+        "Examples:\n  adiff convert adiff adiff_base.ckpt runs/adiff\n"
+        "  adiff convert gpt2 path/of/gpt2-medium runs/gpt2_medium   a Hugging Face directory\n"
+        "  adiff export runs/adiff adiff.safetensors                 the same entries back",
+    )
+    convert.add_argument("kind", choices=convert_verbs.KINDS, help="what the file holds")
+    convert.add_argument("file", help=".safetensors, .ckpt, .pt, .pth, .bin, or a HF directory")
+    convert.add_argument("out", help="the run directory to make")
+    convert.add_argument(
+        "--classes",
+        default="",
+        metavar="FILE",
+        help="names of a tagging head's classes: one a line, or AudioSet's CSV of labels",
+    )
+
+    convert.add_argument(
+        "--ours",
+        action="store_true",
+        help="an ADIFF trained here, with our conventions of text and audio, not the published",
+    )
+
+    export = verb("export", convert_verbs.export, "write a run's weights as a PyTorch file")
+    export.add_argument("run_directory")
+    export.add_argument("file", help=".safetensors, .ckpt, .pt, .pth or .bin")
+    export.add_argument(
+        "--like",
+        default="",
+        metavar="CONVERTED",
+        help="name entries as in this converted run (for a run trained from it)",
     )
 
     ablate = verb(

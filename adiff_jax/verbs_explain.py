@@ -34,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--windows", action="store_true", help="hear all of recordings that are long"
     )
-    parser.add_argument("--decode", default="", help="greedy, beam:4, sample:0.8, ...")
+    parser.add_argument(
+        "--decode", default="", help="greedy, greedy:repetition=1.2, beam:4, sample:0.8, ..."
+    )
     parser.add_argument("--n-best", type=int, default=1, help="how many sentences (beam only)")
     parser.add_argument("--plot", metavar="PNG", help="spectrograms and attention as a picture")
     parser.add_argument(

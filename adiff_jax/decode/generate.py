@@ -6,6 +6,7 @@ appends one token to an explicit cache of fixed size (`extend`) until every row 
 number of steps taken; n is 1, or `Beam.n_best`.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -115,6 +116,7 @@ class _State:
     logprob: Any  # [b] float32
     ended: Any  # [b] bool
     length: Any  # [b] int32
+    said: Any  # [b v] bool, or None where no penalty asks for it
 
 
 def _sample(
@@ -128,7 +130,7 @@ def _sample(
     keys: jax.Array | None,
 ) -> tuple[Hypotheses, jax.Array, jax.Array]:
     """One token after the other in every row; the form of the result is `beam_search`'s."""
-    rows = logits.shape[0]
+    rows, vocabulary = logits.shape
     state = _State(
         step=jnp.int32(0),
         cache=cache,
@@ -136,15 +138,20 @@ def _sample(
         logprob=jnp.zeros(rows),
         ended=~valid,
         length=jnp.zeros(rows, jnp.int32),
+        said=None if strategy.repetition == 1 else jnp.zeros((rows, vocabulary), bool),
     )
 
     def choose(state: _State, logits: jax.Array) -> _State:
         fold = jax.vmap(jax.random.fold_in, (0, None))
-        drawn = next_tokens(strategy, logits, None if keys is None else fold(keys, state.step))
+        drawing = None if keys is None else fold(keys, state.step)
+        drawn = next_tokens(strategy, logits, drawing, state.said)
         token = jnp.where(state.ended, 0, drawn)
         logprob = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
         taken = jnp.take_along_axis(logprob, token[:, None], axis=-1)[:, 0]
         stops = jnp.isin(token, jnp.asarray(stop_ids, jnp.int32))
+        said = state.said
+        if said is not None:
+            said = said | (jnp.arange(vocabulary) == drawn[:, None])
         return replace(
             state,
             step=state.step + 1,
@@ -152,6 +159,7 @@ def _sample(
             logprob=state.logprob + jnp.where(state.ended, 0.0, taken),
             ended=state.ended | stops,
             length=state.length + ~state.ended,
+            said=said,
         )
 
     def going(state: _State) -> jax.Array:
@@ -171,30 +179,29 @@ def _sample(
     return one, (state.ended & valid)[:, None], state.step
 
 
+_KINDS: dict[str, Callable[..., Strategy]] = {"greedy": Greedy, "sample": Sample, "beam": Beam}
 _SHORT = {"t": "temperature", "k": "top_k", "p": "top_p"}
-_FIELDS = {
-    "sample": {"temperature": float, "top_k": int, "top_p": float},
+_FIELDS: dict[str, dict[str, type]] = {
+    "greedy": {"repetition": float},
+    "sample": {"temperature": float, "top_k": int, "top_p": float, "repetition": float},
     "beam": {"size": int, "length_penalty": float, "n_best": int},
 }
 _FORMS = (
-    "greedy, beam:4, beam:size=4,length_penalty=0.6,n_best=3, sample:0.8, sample:t=0.8,k=50,p=0.95"
+    "greedy, greedy:repetition=1.2, beam:4, beam:size=4,length_penalty=0.6,n_best=3, sample:0.8, "
+    "sample:t=0.8,k=50,p=0.95,repetition=1.2"
 )
 
 
 def parse_strategy(text: str) -> Strategy:
     """Read a strategy from the command line.
 
-    Forms: "greedy"; "beam" or "sample" with defaults; their first field alone ("beam:4",
-    "sample:0.8"); or fields by name, separated by commas ("sample:t=0.8,k=50,p=0.95", t, k and p
-    standing for temperature, top_k and top_p).
+    Forms: "greedy", "beam" or "sample" with defaults; the first field of the latter two alone
+    ("beam:4", "sample:0.8"); or fields by name, separated by commas ("greedy:repetition=1.2",
+    "sample:t=0.8,k=50,p=0.95", t, k and p standing for temperature, top_k and top_p).
 
     Raises ValueError that names the faulty part and shows the forms.
     """
     kind, _, rest = text.strip().partition(":")
-    if kind == "greedy":
-        if rest:
-            raise ValueError(f"decoding strategy {text!r}: greedy takes no settings ({rest!r})")
-        return Greedy()
     if kind not in _FIELDS:
         raise ValueError(f"decoding strategy {text!r}: {kind!r} is not known. Forms: {_FORMS}")
     fields = _FIELDS[kind]
@@ -202,10 +209,10 @@ def parse_strategy(text: str) -> Strategy:
     for position, part in enumerate(filter(None, rest.split(","))):
         name, equals, value = part.partition("=")
         if not equals:
-            if position:
+            if position or kind == "greedy":
                 raise ValueError(
-                    f"decoding strategy {text!r}: only the first setting may go without a name; "
-                    f"write name={part.strip()} with one of {', '.join(fields)}"
+                    f"decoding strategy {text!r}: only the first setting of beam and sample may go "
+                    f"without a name; write name={part.strip()} with one of {', '.join(fields)}"
                 )
             name, value = next(iter(fields)), part
         name = _SHORT.get(name.strip(), name.strip())
@@ -224,6 +231,6 @@ def parse_strategy(text: str) -> Strategy:
                 f"decoding strategy {text!r}: {name} must be {number}, not {value.strip()!r}"
             ) from None
     try:
-        return Sample(**values) if kind == "sample" else Beam(**values)
+        return _KINDS[kind](**values)
     except ValueError as error:
         raise ValueError(f"decoding strategy {text!r}: {error}") from error

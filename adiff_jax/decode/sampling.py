@@ -1,7 +1,8 @@
 """Choosing the next token of every row: the most likely one, or a draw from a cut distribution.
 
 Nucleus (top-p) cutting after Holtzman et al., "The Curious Case of Neural Text Degeneration"
-(ICLR 2020), section 3.1. Logits are [b v]; everything is computed in float32.
+(ICLR 2020), section 3.1; the repetition penalty after Keskar et al., "CTRL" (arXiv 1909.05858),
+section 4.1. Logits are [b v]; everything is computed in float32.
 """
 
 import math
@@ -9,14 +10,22 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from adiff_jax.arrays import NextLogits
 
 
 @dataclass(frozen=True)
 class Greedy:
-    """The most likely token; of equals, the one with the lowest id."""
+    """The most likely token; of equals, the one with the lowest id.
+
+    `repetition` above 1 makes tokens that the row has already said less likely: `penalised`.
+    """
+
+    repetition: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_repetition(self)
 
 
 @dataclass(frozen=True)
@@ -26,13 +35,16 @@ class Sample:
     `top_k` keeps the k most likely (0: all). `top_p` then keeps the smallest set of the most
     likely tokens that holds at least this share of what top-k left (1: all); the token that
     crosses the threshold is kept. Of equally likely tokens those with lower ids go first.
+    `repetition` is that of `Greedy`, and comes before all of these.
     """
 
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
+    repetition: float = 1.0
 
     def __post_init__(self) -> None:
+        _check_repetition(self)
         if not (self.temperature > 0 and math.isfinite(self.temperature)):
             raise ValueError(
                 f"Sample.temperature is {self.temperature}; it must be above 0. "
@@ -61,17 +73,50 @@ def kept_tokens(sampler: Sample, logits: NextLogits) -> Bool[Array, "b v"]:
     return jnp.take_along_axis(kept, rank, axis=-1)
 
 
+def _check_repetition(sampler: "Greedy | Sample") -> None:
+    if not (sampler.repetition > 0 and math.isfinite(sampler.repetition)):
+        raise ValueError(
+            f"{type(sampler).__name__}.repetition is {sampler.repetition}; it must be above 0, "
+            "1 for no penalty, 1.2 for a usual one"
+        )
+
+
+def penalised(
+    logits: NextLogits, said: Bool[Array, "b v"], repetition: float
+) -> Float[Array, "b v"]:
+    """Logits with those of `said` tokens lowered: divided by `repetition`, or multiplied by it
+    where they are negative. Which are which depends on the model's own zero."""
+    logits = logits.astype(jnp.float32)
+    lowered = jnp.where(logits > 0, logits / repetition, logits * repetition)
+    return jnp.where(said, lowered, logits)
+
+
+def most_likely(logits: NextLogits) -> Int[Array, " b"]:
+    """The argmax of every row, of equals the lowest; the last token where there is a NaN."""
+    # A maximum and a minimum: XLA computes argmax, the same thing, several times slower on CPU.
+    last = logits.shape[-1] - 1
+    is_top = logits == logits.max(axis=-1, keepdims=True)
+    return jnp.where(is_top, jnp.arange(last + 1), last).min(axis=-1).astype(jnp.int32)
+
+
 def next_tokens(
-    sampler: Greedy | Sample, logits: NextLogits, keys: jax.Array | None = None
+    sampler: Greedy | Sample,
+    logits: NextLogits,
+    keys: jax.Array | None = None,
+    said: Bool[Array, "b v"] | None = None,
 ) -> Int[Array, " b"]:
     """Token ids [b] int32 from logits [b v]; `Sample` needs `keys` [b], one per row.
 
     One key per row rather than one for the batch: what a row draws then does not depend on
-    which other rows stand beside it.
+    which other rows stand beside it. A repetition penalty needs `said`.
     """
+    if sampler.repetition != 1:
+        if said is None:
+            raise ValueError("a repetition penalty needs to know the tokens: pass said")
+        logits = penalised(logits, said, sampler.repetition)
     match sampler:
         case Greedy():
-            return jnp.argmax(logits, axis=-1).astype(jnp.int32)
+            return most_likely(logits)
         case Sample():
             if keys is None:
                 raise ValueError("Sample draws at random: pass keys, one per row")

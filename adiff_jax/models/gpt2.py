@@ -4,8 +4,8 @@ Radford et al., "Language Models are Unsupervised Multitask Learners" (2019). It
 [b t d], so that a prefix that is no text can stand before token embeddings; positions count from
 the first vector, and everything before a position is seen, prefix included.
 
-Teacher forcing and cached decoding share every parameter. In the cache, keys and values are
-[b s h k] with one room for every position, so a step writes one of them and reads all.
+Teacher forcing and cached decoding share every parameter. Keys and values of the prefix and of
+what follows it are kept apart: a step reads both and rewrites only the second, which is short.
 """
 
 from dataclasses import dataclass, replace
@@ -19,7 +19,6 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from adiff_jax.arrays import NextLogits, Tokens
-from adiff_jax.nn.attention import KeysValues
 
 
 @dataclass(frozen=True)
@@ -47,11 +46,20 @@ GPT2_SMALL_LM = Gpt2(layers=4, heads=4, width=256, positions=512, vocab_size=102
 
 
 @struct.dataclass
+class KeysValues:
+    """Keys and values of one layer, heads before positions, as the products of a step want them."""
+
+    keys: Any  # [b h s k]
+    values: Any  # [b h s k]
+
+
+@struct.dataclass
 class Gpt2Cache:
     """State of cached decoding; batch is axis 0 of every leaf."""
 
-    past: Any  # a tuple of KeysValues, one a layer, [b s h k]
-    position: Any  # [b] int32, where the next token goes
+    prefix: Any  # a tuple of KeysValues, one a layer, of what `prefill` read
+    said: Any  # the same of the tokens since, as long as the capacity
+    length: Any  # [b] int32, tokens since the prefix
 
 
 class Gpt2Module(nn.Module):
@@ -86,9 +94,12 @@ class Gpt2Module(nn.Module):
 
     def logits(self, hidden: Float[Array, "*b d"]) -> Float[Array, "*b v"]:
         """Logits of the next token, float32, by the embedding matrix; slice `hidden` before."""
+        return self._head(hidden, "...d,vd->...v")
+
+    def _head(self, hidden: jax.Array, equation: str) -> jax.Array:
         full = jnp.dtype(self.dtype) == jnp.float32
         return jnp.einsum(
-            "...d,vd->...v",
+            equation,
             hidden.astype(self.dtype),
             self.wte.astype(self.dtype),
             precision=jax.lax.Precision.HIGHEST if full else None,
@@ -100,24 +111,35 @@ class Gpt2Module(nn.Module):
 
         Raises ValueError when prefix and capacity together exceed the positions.
         """
+        config, rows = self.config, inputs.shape[0]
         x = self._placed(inputs, capacity)
-        past = []
+        prefix = []
         for layer in self.layers:
             x, seen = layer(x, False)
-            room = (0, 0), (0, capacity), (0, 0), (0, 0)
-            past.append(jax.tree.map(lambda leaf, room=room: jnp.pad(leaf, room), seen))
-        position = jnp.full((inputs.shape[0],), inputs.shape[1], jnp.int32)
-        return self.logits(self.norm(x[:, -1])), Gpt2Cache(tuple(past), position)
+            prefix.append(seen)
+        room = jnp.zeros((rows, config.heads, capacity, config.width // config.heads), self.dtype)
+        said = (KeysValues(room, room),) * config.layers
+        cache = Gpt2Cache(tuple(prefix), said, jnp.zeros(rows, jnp.int32))
+        return self._next_logits(self.norm(x[:, -1])), cache
 
     def extend(self, cache: Gpt2Cache, token: Int[Array, " b"]) -> tuple[NextLogits, Gpt2Cache]:
         """Append `token`; logits of the one after it."""
-        x = (self.wte[token] + self.wpe[cache.position]).astype(self.dtype)
-        past = []
-        for layer, before in zip(self.layers, cache.past, strict=True):
-            x, after = layer.step(x, before, cache.position)
-            past.append(after)
-        cache = replace(cache, past=tuple(past), position=cache.position + 1)
-        return self.logits(self.norm(x)), cache
+        position = cache.prefix[0].keys.shape[2] + cache.length
+        x = (self.wte[token] + self.wpe[position]).astype(self.dtype)
+        said = []
+        for layer, prefix, before in zip(self.layers, cache.prefix, cache.said, strict=True):
+            x, after = layer.step(x, prefix, before, cache.length)
+            said.append(after)
+        cache = replace(cache, said=tuple(said), length=cache.length + 1)
+        return self._next_logits(self.norm(x)), cache
+
+    def _next_logits(self, hidden: Float[Array, "b d"]) -> NextLogits:
+        """`logits` of a few rows, whose cost is to read the matrix.
+
+        As matrix times rows, turned afterwards: XLA on CPU computes that twice as fast as rows
+        times matrix, and without the barrier writes the one as the other.
+        """
+        return jax.lax.optimization_barrier(self._head(hidden, "bd,vd->vb")).T
 
     def _placed(self, inputs: jax.Array, capacity: int) -> jax.Array:
         """Inputs with positions 0, 1, ... added."""
@@ -155,30 +177,44 @@ class Gpt2Layer(nn.Module):
     ) -> tuple[Float[Array, "b t d"], KeysValues]:
         """All positions at once, each seeing itself and what is before it."""
         length = x.shape[1]
-        queries, keys, values = jnp.moveaxis(self.qkv(self.norm_1(x)), 2, 0)
-        scores = jnp.einsum("bthk,bshk->bhts", queries, keys, preferred_element_type=jnp.float32)
+        queries, keys, values = jnp.moveaxis(self.qkv(self.norm_1(x)), (2, 3), (0, 2))
+        scores = jnp.einsum("bhtk,bhsk->bhts", queries, keys, preferred_element_type=jnp.float32)
         causal = jnp.tril(jnp.ones((length, length), bool))
         weights = self.drop(self._softmax(scores, causal), deterministic=not train)
-        attended = jnp.einsum("bhts,bshk->bthk", weights, values)
+        attended = jnp.einsum("bhts,bhsk->bthk", weights, values)
         x = x + self.drop(self.out(attended), deterministic=not train)
         x = x + self.drop(self._feed_forward(x), deterministic=not train)
         return x, KeysValues(keys, values)
 
     def step(
-        self, x: Float[Array, "b d"], past: KeysValues, position: Int[Array, " b"]
+        self,
+        x: Float[Array, "b d"],
+        prefix: KeysValues,
+        said: KeysValues,
+        length: Int[Array, " b"],
     ) -> tuple[Float[Array, "b d"], KeysValues]:
-        """One token at `position` of each row; `past` [b s h k] is updated there."""
+        """One token; `said` is updated at place `length` of each row."""
         queries, keys, values = jnp.moveaxis(self.qkv(self.norm_1(x)), 1, 0)
-        index = jnp.arange(past.keys.shape[1])[None]
-        here = (index == position[:, None])[:, :, None, None]
-        past = KeysValues(
-            jnp.where(here, keys[:, None], past.keys),
-            jnp.where(here, values[:, None], past.values),
+        index = jnp.arange(said.keys.shape[2])
+        here = (index == length[:, None])[:, None, :, None]
+        said = KeysValues(
+            jnp.where(here, keys[:, :, None], said.keys),
+            jnp.where(here, values[:, :, None], said.values),
         )
-        scores = jnp.einsum("bhk,bshk->bhs", queries, past.keys, preferred_element_type=jnp.float32)
-        weights = self._softmax(scores, (index <= position[:, None])[:, None])
-        x = x + self.out(jnp.einsum("bhs,bshk->bhk", weights, past.values))
-        return x + self._feed_forward(x), past
+        both = (prefix, said)
+        scores = [
+            jnp.einsum("bhk,bhsk->bhs", queries, part.keys, preferred_element_type=jnp.float32)
+            for part in both
+        ]
+        read = prefix.keys.shape[2]
+        seen = jnp.arange(read + index.size) <= read + length[:, None]
+        weights = self._softmax(jnp.concatenate(scores, axis=-1), seen[:, None])
+        attended = sum(
+            jnp.einsum("bhs,bhsk->bhk", share, part.values)
+            for share, part in zip(jnp.split(weights, [read], axis=-1), both, strict=True)
+        )
+        x = x + self.out(attended)
+        return x + self._feed_forward(x), said
 
     def _softmax(self, scores: jax.Array, mask: jax.Array) -> jax.Array:
         """Attention weights from scores before scaling, over the last axis; in float32."""

@@ -94,7 +94,7 @@ def test_without_an_end_a_sentence_is_cut_at_max_tokens(strategy):
     assert not found.finished.any()
 
 
-@pytest.mark.parametrize("strategy", [*STRATEGIES, Sample(temperature=0.4, top_p=0.8)])
+@pytest.mark.parametrize("strategy", [*STRATEGIES, Sample(temperature=0.4, top_p=0.8), Greedy(1.5)])
 def test_logprob_is_the_models_own_of_the_tokens_under_teacher_forcing(strategy):
     model, variables, batch, features = recurrent(vocabulary=7, rows=6, seed=1)
     found = generate(
@@ -117,6 +117,29 @@ def test_greedy_takes_the_most_likely_token_of_the_uncached_model():
         tokens: list[int] = []
         while len(tokens) < 7 and tokens[-1:] != [STOP]:
             tokens.append(int(step(tokens).argmax()))
+        assert found.tokens[row, 0, : found.length[row, 0]].tolist() == tokens
+
+
+def test_a_repetition_penalty_acts_on_what_the_row_itself_has_said():
+    model, variables, batch, features = recurrent(vocabulary=9, rows=6, seed=4)
+    strategy = Greedy(repetition=1.8)
+    found = generate(model, variables, batch, strategy, max_tokens=7, stop_ids=(STOP,))
+    plain = generate(model, variables, batch, Greedy(), max_tokens=7, stop_ids=(STOP,))
+    assert (np.asarray(found.tokens) != np.asarray(plain.tokens)).any()
+    for row in range(6):
+        forced = model.apply(
+            variables,
+            jax.tree.map(lambda leaf, row=row: leaf[row : row + 1], batch).replace(
+                tokens=np.asarray(found.tokens)[row : row + 1, 0]
+            ),
+        )
+        logits = np.asarray(forced.logits[0], np.float32)
+        tokens: list[int] = []
+        while len(tokens) < 7 and tokens[-1:] != [STOP]:
+            now = logits[len(tokens)].copy()
+            for token in set(tokens):
+                now[token] = now[token] / 1.8 if now[token] > 0 else now[token] * 1.8
+            tokens.append(int(now.argmax()))
         assert found.tokens[row, 0, : found.length[row, 0]].tolist() == tokens
 
 
@@ -193,6 +216,7 @@ def test_faulty_calls_say_what_to_do():
     ("text", "strategy"),
     [
         ("greedy", Greedy()),
+        ("greedy:repetition=1.2", Greedy(repetition=1.2)),
         ("beam", Beam()),
         ("beam:8", Beam(size=8)),
         ("beam:8,n_best=3", Beam(size=8, n_best=3)),
@@ -200,6 +224,7 @@ def test_faulty_calls_say_what_to_do():
         ("sample", Sample()),
         ("sample:0.8", Sample(temperature=0.8)),
         ("sample:t=0.8,k=50,p=0.95", Sample(0.8, 50, 0.95)),
+        ("sample:t=0.8,repetition=1.2", Sample(0.8, repetition=1.2)),
         (" sample: temperature=0.8, top_p=0.9 ", Sample(temperature=0.8, top_p=0.9)),
     ],
 )
@@ -212,7 +237,9 @@ def test_strategies_are_read_from_text(text, strategy):
     [
         ("", "beam:4"),
         ("beem:4", "'beem' is not known"),
-        ("greedy:2", "no settings"),
+        ("greedy:2", "write name=2 with one of repetition"),
+        ("greedy:repetition=0", "Greedy.repetition is 0.0"),
+        ("beam:repetition=1.2", "beam has no setting 'repetition'"),
         ("beam:four", "size must be a whole number, not 'four'"),
         ("beam:2.5", "size must be a whole number"),
         ("beam:0", "Beam.size is 0"),

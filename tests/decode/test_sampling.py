@@ -5,7 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from adiff_jax.decode.sampling import Greedy, Sample, kept_tokens, next_tokens
+from adiff_jax.decode.sampling import (
+    Greedy,
+    Sample,
+    kept_tokens,
+    most_likely,
+    next_tokens,
+    penalised,
+)
 
 PROBABILITIES = np.array([[0.1, 0.5, 0.05, 0.3, 0.05], [0.2, 0.2, 0.2, 0.2, 0.2]])
 LOGITS = jnp.asarray(np.log(PROBABILITIES) + np.array([[3.0], [-700.0]]), jnp.float32)
@@ -95,3 +102,36 @@ def test_a_row_draws_by_its_own_key_alone():
 def test_impossible_settings_name_their_field(settings, field):
     with pytest.raises(ValueError, match=field):
         Sample(**settings)
+
+
+def test_the_most_likely_token_is_the_argmax_and_always_in_the_vocabulary():
+    logits = np.random.default_rng(5).integers(-9, 9, (64, 30)).astype(np.float32)  # many equals
+    logits[::3, 4:9] = -np.inf
+    np.testing.assert_array_equal(jax.jit(most_likely)(logits), np.argmax(logits, axis=-1))
+    logits[7, 2] = np.nan
+    assert most_likely(jnp.asarray(logits))[7] == 29
+
+
+def test_a_penalty_divides_positive_and_multiplies_negative_logits_of_said_tokens():
+    logits = jnp.asarray([[3.0, -2.0, 0.0, 3.0, -2.0, -jnp.inf]])
+    said = jnp.asarray([[True, True, True, False, False, True]])
+    expected = [[2.0, -3.0, 0.0, 3.0, -2.0, -np.inf]]
+    np.testing.assert_array_equal(penalised(logits, said, 1.5), expected)
+
+
+@pytest.mark.parametrize("kind", [Greedy, Sample])
+def test_a_said_token_gives_way_to_the_next_one(kind):
+    logits = jnp.asarray([[30.0, 29.0, -30.0]] * 2)
+    said = jnp.asarray([[True, False, False], [False, False, False]])
+    keys = jax.random.split(jax.random.key(0), 2)
+    assert choose(kind(repetition=2.0), logits, keys, said)[0] == 1
+    assert choose(Greedy(repetition=2.0), logits, keys, said)[1] == 0
+    with pytest.raises(ValueError, match="pass said"):
+        next_tokens(kind(repetition=2.0), logits, keys)
+
+
+@pytest.mark.parametrize("kind", [Greedy, Sample])
+@pytest.mark.parametrize("value", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_penalty_is_a_positive_number(kind, value):
+    with pytest.raises(ValueError, match=f"{kind.__name__}.repetition is .*above 0"):
+        kind(repetition=value)

@@ -123,7 +123,9 @@ def test_in_bfloat16_logits_and_parameters_stay_float32() -> None:
 
     logits, cache = quick_jit(start)(VARIABLES)
     assert logits.dtype == jnp.float32
-    assert {leaf.dtype for leaf in jax.tree.leaves(cache.past)} == {jnp.dtype("bfloat16")}
+    assert {leaf.dtype for leaf in jax.tree.leaves((cache.prefix, cache.said))} == {
+        jnp.dtype("bfloat16")
+    }
     expected = MODULE.apply(VARIABLES, PREFIX, 5, method="prefill")[0]
     np.testing.assert_allclose(logits, expected, atol=0.1)
     shapes = jax.eval_shape(partial(module.init, jax.random.key(0)), PREFIX)
