@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import jax
@@ -12,7 +12,9 @@ from jax.sharding import Mesh
 from tqdm import tqdm
 
 from adiff_jax.arrays import Batch
+from adiff_jax.data.buckets import BucketOrder, caption_lengths
 from adiff_jax.data.features import CachedPairs, CachedSource
+from adiff_jax.data.order import RowOrder
 from adiff_jax.data.pipeline import evaluation_batches, load_row
 from adiff_jax.data.schema import Arrays, Labelled, Source
 from adiff_jax.data.sources import open_source
@@ -182,6 +184,22 @@ def assemble(experiment: Experiment, train_source: Source, tokenizer: Tokenizer 
             check_lengths(experiment.data.encode, tokenizer, texts)
             _check_words(experiment.data.tokenizer, tokenizer, texts)
             return Parts(experiment, mesh, tokenizer)
+
+
+def training_order(parts: Parts, source: Source) -> RowOrder | BucketOrder:
+    """In which order training reads the rows of `source`.
+
+    With `data.encode.buckets` every caption is read once, to see how long it is. Raises ValueError
+    for a bucket that does not fill a batch, ConfigError for buckets of a model without captions.
+    """
+    config, encode = parts.experiment.train, parts.experiment.data.encode
+    if not encode.buckets:
+        return RowOrder(len(source), config.seed)
+    if parts.tokenizer is None:
+        raise ConfigError("data.encode.buckets: a tagger reads no captions; leave them out")
+    progress = partial(tqdm, desc="caption lengths", unit="row", disable=None)
+    lengths = caption_lengths(source, encode, parts.tokenizer, progress)
+    return BucketOrder(encode.buckets, lengths, config.global_batch, config.seed)
 
 
 def _check_words(config: TokenizerConfig, tokenizer: Tokenizer, texts: Sequence[str]) -> None:

@@ -15,7 +15,6 @@ from etils import epath
 
 from adiff_jax.checkpoint.checkpoints import CheckpointError, Checkpoints, Keep
 from adiff_jax.checkpoint.run_directory import RunDirectory, RunDirectoryError
-from adiff_jax.data.order import RowOrder
 from adiff_jax.data.pipeline import train_batches
 from adiff_jax.data.schema import Arrays
 from adiff_jax.data.tokenizers import Tokenizer, load_tokenizer
@@ -32,6 +31,7 @@ from adiff_jax.parts import (
     check_optimizer,
     note_unsayable,
     open_data,
+    training_order,
 )
 from adiff_jax.plots import plot_curves
 from adiff_jax.protocol import Variables
@@ -93,6 +93,7 @@ def train(experiment: Experiment, workdir: epath.PathLike) -> RunDirectory:
     if experiment.start and not resumed:
         _check_conventions(experiment)
         start_from = pretrained(experiment.start)
+    order = training_order(parts, source)
     if start_from is not None:
         start_from(abstract)  # refuses now what is missing or does not fit
     run.claim(to_json(experiment), MAY_CHANGE)
@@ -101,7 +102,6 @@ def train(experiment: Experiment, workdir: epath.PathLike) -> RunDirectory:
     if parts.classes:
         run.keep_classes(parts.classes)
     config = experiment.train
-    order = RowOrder(len(source), config.seed)
 
     def batches(start: int) -> Generator[Arrays, None, None]:
         yield from train_batches(

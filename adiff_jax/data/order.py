@@ -42,7 +42,12 @@ class RowOrder:
 
     def draw(self, position: int) -> int:
         """64 random bits that belong to `position`, independent of the permutation."""
-        return int(np.random.PCG64((self.seed, _DRAW_STREAM, position)).random_raw())
+        return draw_at(self.seed, position)
+
+
+def draw_at(seed: int, position: int) -> int:
+    """64 random bits that belong to a global position, whatever order the rows have."""
+    return int(np.random.PCG64((seed, _DRAW_STREAM, position)).random_raw())
 
 
 @functools.lru_cache(maxsize=4)

@@ -8,13 +8,15 @@ order depends on neither. Batches are `dict[str, np.ndarray]` with fields of
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import cast
 
 import grain
 import numpy as np
 from absl import flags
 
+from adiff_jax.data.buckets import BucketOrder
 from adiff_jax.data.order import RowOrder, process_rows, rows_per_process
 from adiff_jax.data.schema import Arrays, Source
 from adiff_jax.data.transforms import Encode, Row
@@ -62,7 +64,7 @@ class ExampleError(RuntimeError):
 def train_batches(
     source: Source,
     encode: Encode,
-    order: RowOrder,
+    order: RowOrder | BucketOrder,
     global_batch: int,
     start_step: int = 0,
     process: int = 0,
@@ -72,11 +74,14 @@ def train_batches(
 ) -> Iterator[Arrays]:
     """Batches of this process for the steps `start_step` ... `steps`, endless where that is None.
 
-    Captions are drawn uniformly, by position. Errors: ValueError for a batch that the processes
-    do not divide, an order of another size than the source; ExampleError while iterating.
+    Captions are drawn uniformly, by position. Rows of an order with buckets are as long as the
+    bucket of their batch. Errors: ValueError for a batch that the processes do not divide, an order
+    of another size than the source or of other batches; ExampleError while iterating.
     """
     if order.size != len(source):
         raise ValueError(f"RowOrder.size is {order.size}, but the source holds {len(source)}")
+    if isinstance(order, BucketOrder) and order.global_batch != global_batch:
+        raise ValueError(f"global_batch is {global_batch}, that of the order {order.global_batch}")
     rows = _Rows(source, encode, order, start_step, global_batch, process, processes)
     count = _ENDLESS // global_batch if steps is None else max(0, steps - start_step)
     return _batches(_TrainingRow(rows), count, rows.local, config)
@@ -117,7 +122,7 @@ class _Rows:
 
     source: Source
     encode: Encode
-    order: RowOrder
+    order: RowOrder | BucketOrder
     start_step: int
     global_batch: int
     process: int
@@ -129,6 +134,20 @@ class _Rows:
     @property
     def local(self) -> int:
         return rows_per_process(self.global_batch, self.processes)
+
+    def encode_at(self, position: int) -> Encode:
+        """What encodes the row at a global position."""
+        if isinstance(self.order, BucketOrder):
+            return self._encode_of[self.order.bucket(position)]
+        return self.encode
+
+    @cached_property
+    def _encode_of(self) -> dict[int, Encode]:
+        config = self.encode.config
+        return {
+            size: replace(self.encode, config=replace(config, max_tokens=size, buckets=()))
+            for size in getattr(self.order, "buckets", ())
+        }
 
     def position(self, index: int) -> int:
         """The global position of the row that this process loads as its `index`-th."""
@@ -142,11 +161,10 @@ class _TrainingRow:
     rows: _Rows
 
     def __call__(self, index: int) -> Row:
-        rows = self.rows
+        rows, order = self.rows, self.rows.order
         position = rows.position(index)
-        return load_row(
-            rows.source, rows.encode, rows.order.row(position), rows.order.draw(position)
-        )
+        encode = rows.encode_at(position)
+        return load_row(rows.source, encode, order.row(position), order.draw(position))
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,9 @@ class EncodeConfig:
     until it fills the window. With `prompt_tokens` a row says in as many ids what the model is
     asked; with `paraphrase` that is asked in other words at every reading, in training.
 
+    With `buckets`, such as (64, 128, 280), a training batch has rows of one bucket: those whose
+    captions fit into so many tokens and into no smaller bucket, and no longer than that.
+
     `compat="adiff-2025"` gives rows as ADIFF's published code does: texts as
     `data.wording.Adiff2025`, longer clips cropped at random (drawn by `crop_seed`, the example's
     id and the reading), resampled by a windowed sinc; files are to be read with `channels` and
@@ -45,8 +48,18 @@ class EncodeConfig:
     paraphrase: bool = False
     compat: Compat = ""
     crop_seed: int = 0
+    buckets: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.buckets and (
+            list(self.buckets) != sorted({*self.buckets})
+            or self.buckets[0] < 1
+            or self.buckets[-1] != self.max_tokens
+        ):
+            raise ValueError(
+                f"data.encode.buckets is {self.buckets}: give lengths that increase and end with "
+                f"max_tokens, {self.max_tokens}"
+            )
         for name in ("prompt_tokens", "crop_seed"):
             if getattr(self, name) < 0:
                 raise ValueError(f"data.encode.{name} is {getattr(self, name)}: give 0 or more")

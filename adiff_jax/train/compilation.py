@@ -28,7 +28,7 @@ class CompiledStep:
     """A jitted function of (state, batch, ...) compiled ahead of time for each shape of batch.
 
     The state is donated. `say` hears of every compilation: one is expected; each further one
-    names what changed. `flops` is what the compiler counts for one device and the latest shape
+    names what changed. `flops` is what the compiler counts for one device and the latest call
     (the body of a scan once), or None.
     """
 
@@ -37,7 +37,7 @@ class CompiledStep:
     ) -> None:
         self._jitted = jax.jit(step, donate_argnums=0, out_shardings=out_shardings)
         self._say = say
-        self._compiled: dict[tuple[Any, ...], Callable[..., Any]] = {}
+        self._compiled: dict[tuple[Any, ...], tuple[Callable[..., Any], float | None]] = {}
         self.flops: float | None = None
 
     def __call__(self, state: Any, batch: Any, *scalars: Any) -> Any:
@@ -56,6 +56,6 @@ class CompiledStep:
             start = time.perf_counter()
             compiled = self._jitted.lower(state, batch, *scalars).compile()
             self._say(f"compiled in {time.perf_counter() - start:.1f} s")
-            self.flops = (compiled.cost_analysis() or {}).get("flops")
-            self._compiled[shapes] = compiled
-        return self._compiled[shapes]
+            self._compiled[shapes] = compiled, (compiled.cost_analysis() or {}).get("flops")
+        known, self.flops = self._compiled[shapes]
+        return known

@@ -94,6 +94,7 @@ class _Dispatched(NamedTuple):
     metrics: Mapping[str, jax.Array]
     example_ids: np.ndarray
     waited: float  # seconds, for its batch
+    flops: float | None
 
 
 def fit(
@@ -185,7 +186,7 @@ def fit(
             log = _due(step, config.log_every, config.steps)
             # NaN in a step that was applied: a term that no row of its batch has.
             values = {name: value for name, value in values.items() if not math.isnan(value)}
-            progress.finished(step, values, dispatched.waited, run_step.flops, log)
+            progress.finished(step, values, dispatched.waited, dispatched.flops, log)
 
         def evaluated(step: int) -> Mapping[str, float]:
             """Scores of `state`, logged. Without the one that chooses it is saved, unscored."""
@@ -222,7 +223,7 @@ def fit(
             state, metrics = run_step(state, batch, seed, np.int32(step))
             settle(before)
             done = step + 1
-            before = _Dispatched(done, metrics, arrays["example_id"], waited)
+            before = _Dispatched(done, metrics, arrays["example_id"], waited, run_step.flops)
 
             evaluating = evaluate is not None and _due(done, config.eval_every, config.steps)
             stopping = interruption.requested(done)

@@ -80,14 +80,14 @@ class Progress:
     ) -> None:
         """The metrics of a finished step: the loss on the bar, and all of them in the logs.
 
-        It waited `waited` seconds for its batch. It is counted now, not when it was dispatched:
-        the clock of the rates is read when a step is done.
+        It waited `waited` seconds for its batch and took `flops` operations on each device. It is
+        counted now, not when it was dispatched: the clock of the rates is read when a step is done.
         """
-        self._rates.step(waited)
+        self._rates.step(waited, flops)
         self._bar.set_postfix(loss=f"{values['loss']:.4f}", refresh=False)
         self._bar.update(step - self._bar.n)
         if log:
-            self._log.write(step, "train", {**values, **self._rates.report(flops)})
+            self._log.write(step, "train", {**values, **self._rates.report()})
 
     def evaluated(self, step: int, scores: Mapping[str, float]) -> None:
         """The scores of an evaluation, said and logged."""

@@ -37,20 +37,24 @@ class Throughput:
     def restart(self) -> None:
         """Begin a new window: after a report, and after anything that is no training."""
         self._start, self._steps, self._waited = time.perf_counter(), 0, 0.0
+        self._flops: float | None = 0.0
 
-    def step(self, waited: float) -> None:
-        """Count one finished step, for which `waited` seconds passed waiting for data."""
+    def step(self, waited: float, flops: float | None) -> None:
+        """Count one finished step of `flops` operations on each device, for which `waited` seconds
+        passed waiting for data."""
         self._steps += 1
         self._waited += waited
+        self._flops = None if flops is None or self._flops is None else self._flops + flops
 
-    def report(self, flops: float | None) -> dict[str, float]:
-        """The rates, for a step of `flops` operations on each device; then a new window.
+    def report(self) -> dict[str, float]:
+        """The rates; then a new window.
 
         `step_seconds`, `examples_per_second`, `data_wait_share`; `audio_seconds_per_second`
         where the length of an example is known; `flops_per_second` of one device and `mfu` (its
         share of the bf16 peak) where they are. Empty when no step was counted.
         """
         elapsed, steps, waited = time.perf_counter() - self._start, self._steps, self._waited
+        flops = self._flops
         self.restart()
         if not steps:
             return {}
@@ -63,7 +67,7 @@ class Throughput:
         if self._seconds_per_example:
             rates["audio_seconds_per_second"] = rate * self._seconds_per_example
         if flops:
-            rates["flops_per_second"] = flops * steps / elapsed
+            rates["flops_per_second"] = flops / elapsed
             if self._peak:
                 rates["mfu"] = rates["flops_per_second"] / self._peak
         return rates

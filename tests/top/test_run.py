@@ -468,3 +468,34 @@ def test_sdd_is_trained_and_its_controls_are_measured_from_the_start_on(tmp_path
 def test_a_mean_over_batches_weighs_every_example_alike():
     batches = [{"loss": (6.0, 3.0), "none": (0.0, 0.0)}, {"loss": (1.0, 1.0), "none": (0.0, 0.0)}]
     assert validate.term_means(batches) == {"loss": 7 / 4}
+
+
+# --- buckets ----------------------------------------------------------------------------------
+
+
+def bucketed(buckets: tuple[int, ...], size: int) -> Experiment:
+    experiment = replace(tiny_run.adc("unused"), start=())
+    encode = replace(experiment.data.encode, buckets=buckets)
+    source = tiny_run.pairs("train", size)
+    return replace(experiment, data=replace(experiment.data, train=source, encode=encode))
+
+
+def test_training_in_buckets_compiles_once_for_each_and_logs_every_step(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    run.train(bucketed((8, 16), size=48), tmp_path)
+    said = capsys.readouterr().err
+    (again,) = [line for line in said.splitlines() if "compiling again" in line]
+    assert "tokens int32[8, 8]" in again or "tokens int32[8, 16]" in again
+    logged = [line["step"] for line in lines(tmp_path) if line["kind"] == "train"]
+    assert logged == [1, 2, 3, 4]
+
+
+def test_buckets_that_hold_no_batch_or_of_a_tagger_leave_the_directory_free(tmp_path: Path):
+    with pytest.raises(ValueError, match="bucket 16 .* holds 6 rows.* would never be read"):
+        run.train(bucketed((8, 16), size=24), tmp_path / "run")
+    tagger = tiny_run.tagger()
+    encode = replace(tagger.data.encode, buckets=(16,))
+    with pytest.raises(ConfigError, match="buckets: a tagger reads no captions"):
+        run.train(replace(tagger, data=replace(tagger.data, encode=encode)), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

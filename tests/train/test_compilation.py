@@ -25,8 +25,11 @@ def test_one_program_a_shape_and_the_state_is_donated() -> None:
         assert before.is_deleted()
     assert len(traces) == 1
     assert run.flops is not None and run.flops >= 2 * 4 * 4 * 5
-    run(state, {"x": jnp.ones((4, 6))}, 2.0)
-    assert len(traces) == 2
+    first = run.flops
+    state = run(state, {"x": jnp.ones((4, 6))}, 2.0)
+    assert len(traces) == 2 and run.flops > first
+    run(state, {"x": jnp.ones((4, 5))}, 2.0)
+    assert len(traces) == 2 and run.flops == first  # of the shape that was called last
     assert [line for line in said if "compiling" in line] == [
         "compiling (once)...",
         "compiling again: the batch now has x float32[4, 6]",
