@@ -17,6 +17,7 @@ from adiff_jax.attention_span import attention_on_edits
 from adiff_jax.cache import cached, is_cached, made_from
 from adiff_jax.checkpoint.run_directory import RunDirectory
 from adiff_jax.data.features import CachedPairs
+from adiff_jax.data.order import share_of
 from adiff_jax.data.schema import Truth
 from adiff_jax.data.synth.made import EditedPairs
 from adiff_jax.evaluate.predictions import write_predictions
@@ -68,10 +69,11 @@ def share(count: int, cell: str | None) -> list[int]:
     """Indices of the runs that "i/N" means; all without it. Raises ConfigError for other text."""
     if cell is None:
         return list(range(count))
-    part, _, parts = cell.partition("/")
-    if not (part.isdigit() and parts.isdigit() and int(part) < int(parts)):
-        raise ConfigError(f"--cell {cell!r} must be i/N with 0 <= i < N, such as 3/20")
-    return list(range(int(part), count, int(parts)))
+    try:
+        part, parts = share_of(cell)
+    except ValueError as error:
+        raise ConfigError(f"--cell {error}") from error
+    return list(range(part, count, parts))
 
 
 def run_cells(grid: Grid, workdir: epath.PathLike, cell: str | None = None) -> None:

@@ -39,6 +39,7 @@ from adiff_jax.evaluate.scoring import (
 from adiff_jax.evaluate.structured import Measure
 from adiff_jax.evaluate.tagging import tagging_scores
 from adiff_jax.experiment import ConfigError, Split
+from adiff_jax.frozen_encoder import check_caches
 from adiff_jax.models.adc import AdcModel
 from adiff_jax.models.tagger import Tagger
 from adiff_jax.parallel.mesh import local_rows
@@ -88,7 +89,9 @@ def answer(trained: Trained, split: str, config: Answering) -> dict[str, Any]:
     when a required metric fails, and before anything is decoded when it cannot run.
     """
     parts, name = trained.parts, split
-    source = open_data(parts.experiment.split(split))
+    config_of_split = parts.experiment.split(split)
+    source = open_data(config_of_split)
+    check_caches((config_of_split,), parts.experiment, lambda: trained.variables)
     if isinstance(parts.experiment.model, Tagger):
         if config.decode or config.require:
             raise ConfigError(

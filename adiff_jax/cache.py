@@ -1,6 +1,5 @@
 """Encodes a source once with a trained encoder: the feature cache that ablations train on."""
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -18,6 +17,7 @@ from adiff_jax.data.schema import Arrays, Source
 from adiff_jax.data.transforms import Encode
 from adiff_jax.experiment import ConfigError, Data, DataConfig
 from adiff_jax.experiment_json import source_json
+from adiff_jax.frozen_encoder import fingerprint
 from adiff_jax.models.build import Encoder, build_encoder
 from adiff_jax.models.cnn10 import Cnn10
 from adiff_jax.models.features import Augment, as_channels, clip_features
@@ -115,10 +115,5 @@ def _encoder(trained: Trained, run: str, data: Data) -> Encoder:
 
 
 def _fingerprint(trained: Trained) -> str:
-    """SHA-256 of the encoder's configuration (its frontend, mean and deviation among it), weights
-    and statistics."""
-    digest = hashlib.sha256(repr(trained.parts.experiment.model.encoder).encode())
-    for name in sorted(trained.variables):
-        for leaf in jax.tree.leaves(trained.variables[name]["encoder"]):
-            digest.update(np.asarray(leaf).tobytes())
-    return digest.hexdigest()
+    encoders = {name: tree["encoder"] for name, tree in trained.variables.items()}
+    return fingerprint(trained.parts.experiment.model.encoder, encoders)

@@ -10,7 +10,14 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from adiff_jax import convert_verbs, verbs, verbs_data, verbs_explain, verbs_explain_pairs
+from adiff_jax import (
+    convert_verbs,
+    verbs,
+    verbs_data,
+    verbs_embed,
+    verbs_explain,
+    verbs_explain_pairs,
+)
 
 SUBJECTS = "log-mel, encoder, decoder, train, decoding, loader"
 """What `bench` times, named here because asking for help imports nothing heavy."""
@@ -274,3 +281,4 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
         "paths", nargs="+", help="CSVs or folders, a split each or each of its folds; tables"
     )
     verbs_explain_pairs.add(actions)
+    verbs_embed.add(actions)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from adiff_jax.arrays import Constrain, unconstrained
+from adiff_jax.data.embeddings import CachedEmbeddings
 from adiff_jax.data.features import CachedPairs
 from adiff_jax.data.pipeline import LoaderConfig
 from adiff_jax.data.sources import SourceConfig, SynthPairs
@@ -36,7 +37,7 @@ class ConfigError(ValueError):
 _PACKAGES = "_config_"
 """How the packages are called that config files are loaded into."""
 
-DataConfig = SourceConfig | CachedPairs
+DataConfig = SourceConfig | CachedPairs | CachedEmbeddings
 """Whatever can be trained on or scored."""
 
 
@@ -112,6 +113,8 @@ class Experiment:
         for name, source in sources.items():
             if (size := getattr(source, "size", 1)) < 1:
                 raise ConfigError(f"{name}.size is {size}: give at least 1 example")
+            if isinstance(source, CachedEmbeddings):
+                _check_embeddings(name, self.model, self.data.encode)
 
     def objective(self, constrain: Constrain = unconstrained) -> Captioning | Tagging:
         """The model with its losses; `constrain` places activations on a mesh."""
@@ -147,6 +150,24 @@ def _check_conventions(model: Adc | Adiff | Tagger, encode: EncodeConfig) -> Non
         raise ConfigError(
             f"data.encode.max_tokens is {encode.max_tokens}, but beside the prefix of "
             f"{model.prefix_length} vectors model.lm.positions leaves {room}"
+        )
+
+
+def _check_embeddings(name: str, model: Adc | Adiff | Tagger, encode: EncodeConfig) -> None:
+    """Raise ConfigError unless the model can read cached embeddings of clips."""
+    if encode.compat:
+        raise ConfigError(
+            f"{name} is CachedEmbeddings, but data.encode.compat is {encode.compat!r}, under which "
+            "every step hears a fresh crop: train on audio, or leave compat out"
+        )
+    if not isinstance(model, Adiff):
+        raise ConfigError(
+            f"{name} is CachedEmbeddings, which ADIFF reads and {type(model).__name__} does not"
+        )
+    if not model.freeze_encoder:
+        raise ConfigError(
+            f"{name} is CachedEmbeddings, but model.freeze_encoder is False: an encoder that "
+            "learns gives other embeddings at every step; freeze it, or train on audio"
         )
 
 

@@ -33,6 +33,14 @@ def source_json(config: DataConfig) -> str:
     return json.dumps(_converter().unstructure(config, DataConfig))
 
 
+def source_from_json(text: str) -> DataConfig:
+    """The configuration of `source_json`. Raises ConfigError as `from_json`."""
+    try:
+        return _converter().structure(json.loads(text), DataConfig)  # type: ignore[arg-type]
+    except BaseValidationError as error:
+        raise ConfigError("; ".join(_explain(error, "source"))) from error
+
+
 def from_json(text: str) -> Experiment:
     """The experiment of `to_json`. Raises ConfigError that names an unknown or wrong field."""
     stored = json.loads(text)

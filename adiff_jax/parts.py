@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from adiff_jax.arrays import Batch
 from adiff_jax.data.buckets import BucketOrder, caption_lengths
+from adiff_jax.data.embeddings import CachedEmbeddings, EmbeddedSource
 from adiff_jax.data.features import CachedPairs, CachedSource
 from adiff_jax.data.order import RowOrder
 from adiff_jax.data.pipeline import evaluation_batches, load_row
@@ -152,6 +153,8 @@ def open_data(config: DataConfig) -> Source:
     match config:
         case CachedPairs():
             return CachedSource(config)
+        case CachedEmbeddings():
+            return EmbeddedSource(config)
         case _:
             return open_source(config)
 

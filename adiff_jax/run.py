@@ -20,6 +20,7 @@ from adiff_jax.data.schema import Arrays
 from adiff_jax.data.tokenizers import Tokenizer, load_tokenizer
 from adiff_jax.experiment import ConfigError, Experiment, StartFrom
 from adiff_jax.experiment_json import from_json, to_json
+from adiff_jax.frozen_encoder import check_caches
 from adiff_jax.models.adc import Adc
 from adiff_jax.models.adiff import Adiff
 from adiff_jax.models.tagger import Tagger
@@ -94,8 +95,10 @@ def train(experiment: Experiment, workdir: epath.PathLike) -> RunDirectory:
         _check_conventions(experiment)
         start_from = pretrained(experiment.start)
     order = training_order(parts, source)
-    if start_from is not None:
-        start_from(abstract)  # refuses now what is missing or does not fit
+    # Refuses now what is missing or does not fit.
+    started = abstract if start_from is None else start_from(abstract)
+    trained_on = (experiment.data.train, experiment.data.validation)
+    check_caches(trained_on, experiment, lambda: restore(run)[1] if resumed else started)
     run.claim(to_json(experiment), MAY_CHANGE)
     if parts.tokenizer is not None and not resumed and jax.process_index() == 0:
         parts.tokenizer.save(run.path)

@@ -6,14 +6,23 @@ and which question a row has is a function of its index.
 """
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 
 from adiff_jax.data.prompts import CANONICAL
-from adiff_jax.data.schema import Captioned, Coverage, Example, Foretelling, Truth, coverage_of
+from adiff_jax.data.schema import (
+    Captioned,
+    Coverage,
+    Example,
+    Foretelling,
+    Source,
+    Truth,
+    coverage_of,
+    described,
+)
 from adiff_jax.data.synth import clip_captions
 from adiff_jax.data.synth.made import EditedPairs
 
@@ -151,16 +160,23 @@ class ExplanationRows:
         return coverage_of(self._pairs.row(0)[0])
 
     def __getitem__(self, index: int) -> Example:
+        return self._example(index, lambda source, place: source[place])
+
+    def described(self, index: int) -> Example:
+        """Row `index` without its audio, which is made for references of tier 2 and 3 only."""
+        return self._example(index, described)
+
+    def _example(self, index: int, read: Callable[[Source, int], Example]) -> Example:
         question = self._question(index)
         if question is None:
             source, place, suffix = self._pairs.row(index)
-            example = source[place]
+            example = read(source, place)
             return replace(example, id=example.id + suffix)
         pair, kind = question
         truth = self.truth(index)
         source, place = self._pairs.pair(pair)
         return replace(
-            source[place],
+            read(source, place),
             id=truth.id,
             captions=truth.references,
             edits=truth.edits,

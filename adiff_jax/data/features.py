@@ -12,7 +12,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -20,7 +20,7 @@ import numpy as np
 from etils import epath
 from numpy.lib.format import open_memmap
 
-from adiff_jax.data.builders.table_source import edits_from_rows, edits_to_rows
+from adiff_jax.data.records import from_row, to_row
 from adiff_jax.data.schema import Arrays, Example, Source, Truth
 
 ABOUT = "about.json"
@@ -48,24 +48,28 @@ class CachedSource:
         self.about = about
 
     def __len__(self) -> int:
-        return len(self._examples)
+        return len(self._rows)
 
     def __getitem__(self, index: int) -> Example:
+        truth, scene = self._rows[index]
         frames = self._frames[index].astype(np.float32)
-        return replace(self._examples[index], features=(frames[0], frames[1]))
+        return Example(
+            id=truth.id,
+            waves=(),
+            rate=0,
+            captions=truth.references,
+            edits=truth.edits,
+            recordings=truth.recordings,
+            prompt=truth.prompt,
+            tier=truth.tier,
+            heard=truth.heard,
+            backgrounds=truth.backgrounds,
+            scene=scene,
+            features=(frames[0], frames[1]),
+        )
 
     def truth(self, index: int) -> Truth:
-        example = self._examples[index]
-        return Truth(
-            example.id,
-            example.captions,
-            example.edits,
-            example.recordings,
-            example.prompt,
-            example.tier,
-            example.heard,
-            example.backgrounds,
-        )
+        return self._rows[index][0]
 
     def texts(self) -> Iterator[str]:
         yield from self.about["texts"]
@@ -75,9 +79,10 @@ class CachedSource:
         return np.load(f"{self.config.path}/frames.npy", mmap_mode="r")
 
     @cached_property
-    def _examples(self) -> list[Example]:
+    def _rows(self) -> list[tuple[Truth, str]]:
         lines = epath.Path(self.config.path, "pairs.jsonl").read_text().splitlines()
-        return [_example(json.loads(line)) for line in lines]
+        rows = [json.loads(line) for line in lines]
+        return [(from_row(Truth, row.get("truth", {})), row["scene"]) for row in rows]
 
     def __getstate__(self) -> dict[str, Any]:
         # A worker maps the files itself.
@@ -150,42 +155,11 @@ def _write(
                         "audio, without features_from"
                     )
                 stored[index] = frames[place]
-                lines.write(json.dumps(_line(truth, int(arrays["scene_id"][place]))) + "\n")
+                scene = f"scene {int(arrays['scene_id'][place])}"
+                lines.write(json.dumps({"truth": to_row(truth), "scene": scene}) + "\n")
                 written += 1
     if stored is None or written != len(source):
         raise ValueError(f"{written} of {len(source)} examples were encoded; nothing is kept")
     stored.flush()
     about = {**made_of, "texts": list(source.texts())}
     (epath.Path(directory) / ABOUT).write_text(json.dumps(about))
-
-
-def _line(truth: Truth, scene: int) -> dict[str, Any]:
-    return {
-        "id": truth.id,
-        "captions": truth.references,
-        "edits": edits_to_rows(truth.edits),
-        "recordings": truth.recordings,
-        "prompt": truth.prompt,
-        "tier": truth.tier,
-        "heard": truth.heard,
-        "backgrounds": truth.backgrounds,
-        "scene": f"scene {scene}",
-    }
-
-
-def _example(row: Mapping[str, Any]) -> Example:
-    # Caches of earlier versions do not say what is heard.
-    heard, backgrounds = row.get("heard"), row.get("backgrounds")
-    return Example(
-        id=row["id"],
-        waves=(),
-        rate=0,
-        captions=tuple(row["captions"]),
-        edits=edits_from_rows(row["edits"]),
-        recordings=tuple(row["recordings"]),
-        prompt=row["prompt"],
-        tier=row["tier"],
-        heard=None if heard is None else (tuple(heard[0]), tuple(heard[1])),
-        backgrounds=None if backgrounds is None else (backgrounds[0], backgrounds[1]),
-        scene=row["scene"],
-    )

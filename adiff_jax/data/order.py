@@ -73,3 +73,11 @@ def process_rows(step: int, global_batch: int, process: int, processes: int) -> 
     local = rows_per_process(global_batch, processes)
     first = step * global_batch + process * local
     return range(first, first + local)
+
+
+def share_of(text: str) -> tuple[int, int]:
+    """(i, N) of "i/N", the i-th of N shares of some work. Raises ValueError for other text."""
+    part, _, parts = text.partition("/")
+    if not (part.isdigit() and parts.isdigit() and int(part) < int(parts)):
+        raise ValueError(f"{text!r} must be i/N with 0 <= i < N, such as 3/20")
+    return int(part), int(parts)

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import cast
+from typing import Any, TypeVar, cast
 
 import grain
 import numpy as np
@@ -20,6 +20,8 @@ from adiff_jax.data.buckets import BucketOrder
 from adiff_jax.data.order import RowOrder, process_rows, rows_per_process
 from adiff_jax.data.schema import Arrays, Source
 from adiff_jax.data.transforms import Encode, Row
+
+_Read = TypeVar("_Read")
 
 _ENDLESS = 2**40  # steps; a length that still fits in 64 bits once multiplied by a batch
 
@@ -179,16 +181,22 @@ class _EvaluationRow:
         return {**row, "valid": np.bool_(valid)}
 
 
+def read_ahead(load: Callable[[int], _Read], count: int, config: LoaderConfig) -> Iterator[_Read]:
+    """`load(0)` ... `load(count - 1)` in this order; `load` is picklable and never gives None."""
+    if count:
+        yield from _iterate(grain.MapDataset.range(count).map(load), config)
+
+
 def _batches(
     load: Callable[[int], Row], count: int, local: int, config: LoaderConfig
 ) -> Iterator[Arrays]:
-    dataset = (
-        grain.MapDataset.range(count * local)
-        .map(load)
-        .batch(local)
-        .to_iter_dataset(
-            grain.ReadOptions(num_threads=config.threads, prefetch_buffer_size=config.prefetch)
-        )
+    dataset = grain.MapDataset.range(count * local).map(load).batch(local)
+    return cast(Iterator[Arrays], _iterate(dataset, config))
+
+
+def _iterate(elements: grain.MapDataset, config: LoaderConfig) -> Iterator[Any]:
+    dataset = elements.to_iter_dataset(
+        grain.ReadOptions(num_threads=config.threads, prefetch_buffer_size=config.prefetch)
     )
     if config.workers:
         flags.FLAGS.mark_as_parsed()  # grain reads absl flags when it starts workers
@@ -201,11 +209,10 @@ def _batches(
     return _closing(dataset)
 
 
-def _closing(dataset: grain.IterDataset) -> Iterator[Arrays]:
+def _closing(dataset: grain.IterDataset) -> Iterator[Any]:
     """Iterate, and stop threads and workers when the consumer stops or an example fails."""
     iterator = iter(dataset)
     try:
-        for batch in iterator:
-            yield cast(Arrays, batch)
+        yield from iterator
     finally:
         iterator.close()

@@ -6,7 +6,7 @@ The loader yields `dict[str, np.ndarray]` whose keys are fields of `adiff_jax.ar
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -72,9 +72,10 @@ class Example:
     scene: pairs with equal, non-empty `scene` are no negatives of each other. `edits` is None
     when the truth is unknown, and (Edit("none"),) when nothing changed. `recordings` names the
     original recordings heard in the clips, the units of the bootstrap. `features` [f d], two of
-    them, stand in place of `waves` where an encoder's output was cached. `clips` describes each
-    clip, for sources that know more of it than its samples. `heard` and `backgrounds` are as in
-    `Truth`.
+    them, stand in place of `waves` where an encoder's output was cached; so do `embeddings` [k d],
+    one a clip, of which each row is the embedding of another crop, the first of the centre.
+    `clips` describes each clip, for sources that know more of it than its samples. `heard` and
+    `backgrounds` are as in `Truth`.
     """
 
     id: str
@@ -91,6 +92,7 @@ class Example:
     features: tuple[np.ndarray, ...] = ()
     heard: tuple[tuple[str, ...], tuple[str, ...]] | None = None
     backgrounds: tuple[str, str] | None = None
+    embeddings: tuple[np.ndarray, ...] = ()
 
     @property
     def described_clips(self) -> tuple[Clip, ...]:
@@ -179,12 +181,26 @@ class Foretelling(Source, Protocol):
 
 
 @runtime_checkable
-class Recurring(Source, Protocol):
-    """A source whose clips recur under their names: tables are built of it clip by clip."""
+class Described(Source, Protocol):
+    """A source that tells what an example holds without reading its audio."""
 
     def described(self, index: int) -> Example:
         """Example `index` with its `clips` but without `waves`; equal names are equal clips."""
         ...
+
+
+def described(source: Source, index: int) -> Example:
+    """Example `index` with its `clips` but without `waves`; its audio is read from sources that
+    are not `Described`."""
+    if isinstance(source, Described):
+        return source.described(index)
+    example = source[index]
+    return replace(example, waves=(), rate=0, clips=example.described_clips)
+
+
+@runtime_checkable
+class Recurring(Described, Protocol):
+    """A source whose clips recur under their names: tables are built of it clip by clip."""
 
     def wave(self, name: str) -> np.ndarray:
         """The clip of this name, float32 [n] at the rate of the examples."""

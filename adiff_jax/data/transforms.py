@@ -122,13 +122,13 @@ class Encode:
         """One row, `valid`.
 
         `index` is the example's place in its source and becomes `example_id`. `draw` is a random
-        integer that picks one of the captions and, if wanted, a paraphrase of the prompt
-        (training); None takes the fair caption, or no tokens at all where there is none, and the
-        prompt as it is (evaluation).
+        integer that picks one of the captions, one of the crops of every embedding, and, if
+        wanted, a paraphrase of the prompt (training); None takes the fair caption, or no tokens at
+        all where there is none, the centre crop, and the prompt as it is (evaluation).
 
         Errors: ValueError that says what is wrong with the example.
         """
-        clips = example.features or example.waves
+        clips = example.embeddings or example.features or example.waves
         if len(clips) not in (1, 2):
             raise ValueError(f"holds {len(clips)} clips; one or two are expected")
         row: Row = {
@@ -140,6 +140,10 @@ class Encode:
         for number, frames in enumerate(example.features, start=1):
             row[f"features_{number}"] = frames
             row[f"length_{number}"] = np.int32(len(frames))
+        for number, crops in enumerate(example.embeddings, start=1):
+            crop = 0 if draw is None else _drawn_crop(draw, number, len(crops))
+            row[f"features_{number}"] = crops[crop : crop + 1]
+            row[f"length_{number}"] = np.int32(1)
         for number, wave in enumerate(example.waves, start=1):
             key = (zlib.crc32(example.id.encode()), number, draw or 0)
             audio, length = self._fit(wave, example.rate, key)
@@ -154,26 +158,33 @@ class Encode:
             row["labels"] = self._labels(example)
         return row
 
-    def _fit(
-        self, wave: np.ndarray, rate: int, key: tuple[int, ...]
-    ) -> tuple[np.ndarray, np.int32]:
+    def resampled(self, wave: np.ndarray, rate: int) -> np.ndarray:
+        """`wave` [n] at `rate` Hz -> the same at the model's rate. ValueError unless it is a clip
+        of finite samples."""
         if wave.ndim != 1 or wave.size == 0:
             raise ValueError(f"a clip has shape {wave.shape}; a non-empty mono wave is expected")
         if not np.isfinite(wave).all():
             raise ValueError("a clip contains NaN or infinite samples; check or remove its file")
-        config, size = self.config, self.config.samples
-        wave = resample(wave, rate, config.rate, config.resampler)
+        wave = resample(wave, rate, self.config.rate, self.config.resampler)
         if wave.size == 0:
-            raise ValueError(f"a clip is shorter than one sample at {config.rate} Hz")
-        if config.compat:
-            kept = at_random(wave, size, (config.crop_seed, *key))
-        else:
-            kept = middle(wave, size)
-        if config.short == "tile":
-            kept = tiled(kept, size)
+            raise ValueError(f"a clip is shorter than one sample at {self.config.rate} Hz")
+        return wave
+
+    def filled(self, wave: np.ndarray) -> tuple[np.ndarray, np.int32]:
+        """`wave` [n] of at most the window's samples -> the window, and how many are valid."""
+        size = self.config.samples
+        kept = tiled(wave, size) if self.config.short == "tile" else wave
         audio = np.zeros(size, np.float32)
         audio[: len(kept)] = kept
         return audio, np.int32(len(kept))
+
+    def _fit(
+        self, wave: np.ndarray, rate: int, key: tuple[int, ...]
+    ) -> tuple[np.ndarray, np.int32]:
+        config, wave = self.config, self.resampled(wave, rate)
+        if config.compat:
+            return self.filled(at_random(wave, config.samples, (config.crop_seed, *key)))
+        return self.filled(middle(wave, config.samples))
 
     def _asked(self, example: Example, draw: int | None) -> str:
         if not example.prompt:
@@ -210,6 +221,11 @@ class Encode:
                 f"label {unknown[0]!r} is not among the classes {', '.join(self.classes)}"
             )
         return np.array([name in example.labels for name in self.classes], np.float32)
+
+
+def _drawn_crop(draw: int, number: int, crops: int) -> int:
+    """The crop of clip `number`; bits of its own, as the caption takes those of `draw` itself."""
+    return int(np.random.PCG64((draw, number)).random_raw()) % crops
 
 
 def scene_id(example: Example) -> np.int32:

@@ -107,7 +107,8 @@ class AdiffModel(nn.Module):
         """Embeddings of both clips, from audio or as they were cached."""
         if batch.features_1 is not None:
             if self.is_initializing():  # so that the run can hear recordings later
-                silence = jnp.zeros((1, self.config.encoder.frontend.window))
+                frontend = self.config.encoder.frontend
+                silence = jnp.zeros((1, frontend.window + 32 * frontend.hop))  # any encoder's least
                 self.clips.listen(silence, jnp.full(1, silence.shape[1]), jnp.ones(1, bool), False)
             return jnp.concatenate([batch.features_1, batch.features_2], axis=1)
         heard = self._listen(batch, train)

@@ -21,7 +21,7 @@ from adiff_jax.data.builders.table_source import Table, TableSource
 from adiff_jax.data.builders.tables import build_tables
 from adiff_jax.data.order import RowOrder
 from adiff_jax.data.pipeline import LoaderConfig, train_batches
-from adiff_jax.data.schema import Clip, Edit, Example, Source, Truth
+from adiff_jax.data.schema import Clip, Described, Edit, Example, Source, Truth
 from adiff_jax.data.tokenizers import Words, build_tokenizer
 from adiff_jax.data.transforms import Encode, EncodeConfig
 
@@ -115,6 +115,26 @@ def test_tables_give_back_every_example_in_order(tables: Path) -> None:
         assert_same(source[index], stored)
         assert source.truth(index) == ListSource(PAIRS).truth(index)
     assert list(source.texts()) == list(ListSource(PAIRS).texts())
+
+
+def test_examples_are_described_without_decoding(
+    tables: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = TableSource(Table(str(tables), "train"))
+    expected = [replace(read[index], waves=(), rate=0) for index in range(len(PAIRS))]
+    monkeypatch.setattr("adiff_jax.data.builders.table_source.decode_audio", None)
+    source = TableSource(Table(str(tables), "train"))
+    assert isinstance(source, Described)
+    assert [source.described(index) for index in range(len(PAIRS))] == expected
+
+
+def test_two_clips_of_one_name_cannot_be_described(tmp_path: Path) -> None:
+    other = replace(FULL, id="other", waves=(noise(5), noise(1, 300)))
+    build_tables({"train": ListSource([FULL, other])}, tmp_path / "t", progress=False)
+    source = TableSource(Table(str(tmp_path / "t"), "train"))
+    source.described(0)
+    with pytest.raises(ValueError, match=r"two clips are called a\.wav"):
+        source.described(1)
 
 
 def test_tables_hold_single_clips(tables: Path) -> None:

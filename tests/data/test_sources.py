@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from adiff_jax.data.schema import Edit, Truth
+from adiff_jax.data.schema import Described, Edit, Truth
 from adiff_jax.data.sources import (
     LabelledMixes,
     NaturalPairs,
@@ -77,6 +77,20 @@ def test_truth_is_that_of_the_example_and_needs_no_audio(
 
     monkeypatch.setattr(fresh.library, "_load", refuse)
     assert [fresh.truth(index) for index in range(6)] == expected
+
+
+@pytest.mark.parametrize("tier", [0, 1, 2])
+def test_a_pair_is_described_as_it_is_read_and_without_audio_below_tier_2(
+    tier: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, fresh = (open_source(replace(PAIRS, tier=tier)) for _ in range(2))
+    assert isinstance(fresh, Described)
+    read = [source[index] for index in range(3)]
+    if tier < 2:
+        monkeypatch.setattr(fresh.library, "_load", None)  # type: ignore[attr-defined]
+    for index, example in enumerate(read):
+        bare = replace(example, waves=(), rate=0, clips=example.described_clips)
+        assert fresh.described(index) == bare
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda c: type(c).__name__)

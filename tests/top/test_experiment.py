@@ -11,6 +11,7 @@ import pytest
 
 from adiff_jax import demo
 from adiff_jax.data.builders.table_source import Table
+from adiff_jax.data.embeddings import CachedEmbeddings
 from adiff_jax.data.features import CachedPairs
 from adiff_jax.data.sources import RecipeFile, SynthPairs, open_source
 from adiff_jax.data.transforms import EncodeConfig
@@ -49,6 +50,9 @@ def fitted(base: Any, name: str, part: Any) -> Any:
     if isinstance(base, Experiment) and name == "model":
         encode = EncodeConfig(rate=part.encoder.frontend.rate, prompt_tokens=40)
         return dataclasses.replace(base, model=part, data=Data(encode=encode))
+    if isinstance(part, Data) and CachedEmbeddings in classes_in(part):
+        encode = EncodeConfig(rate=Adiff().encoder.frontend.rate, prompt_tokens=40)
+        return Experiment(model=Adiff(), data=dataclasses.replace(part, encode=encode))
     return dataclasses.replace(base, **{name: part})
 
 
@@ -83,7 +87,7 @@ def test_an_experiment_with_any_variant_of_any_part_reads_back_equal():
     for experiment in experiments:
         assert from_json(to_json(experiment)) == experiment
     seen = {kind for experiment in experiments for kind in classes_in(experiment)}
-    assert {Adc, Adiff, Tagger, CachedPairs, RecipeFile, Table, StartFrom} <= seen
+    assert {Adc, Adiff, Tagger, CachedEmbeddings, CachedPairs, RecipeFile, Table, StartFrom} <= seen
     assert len(experiments) > 50
 
 

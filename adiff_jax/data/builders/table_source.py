@@ -8,7 +8,7 @@ tensorflow is needed.
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -47,31 +47,53 @@ class TableSource:
     def __init__(self, table: Table) -> None:
         self.table = table
         self._opened: _Rows | None = None
+        self._forget()
 
     def __getstate__(self) -> Table:
         return self.table
 
     def __setstate__(self, table: Table) -> None:
         self.table, self._opened = table, None
+        self._forget()
+
+    def _forget(self) -> None:
+        self._described: dict[int, Clip] = {}  # by number
+        self._digests: dict[str, bytes] = {}  # of the same, by name
 
     def __len__(self) -> int:
         return len(self._rows.pairs)
 
     def __getitem__(self, index: int) -> Example:
         row = self._rows.pairs[index]
-        clip_rows = [self._rows.clips[int(number)] for number in _clip_numbers(row)]
+        clip_rows = [self._rows.clips[number] for number in _clip_numbers(row)]
         rates = {int(clip["rate"]) for clip in clip_rows}
         if len(rates) > 1:
             raise ValueError(f"the clips of {_text(row['id'])} have different rates, {rates}")
         rate = rates.pop()
-        truth = self.truth(index)
+        waves = tuple(
+            decode_audio(clip["flac"], f"{self.table.path}: {_text(clip['name'])}", rate)
+            for clip in clip_rows
+        )
+        return replace(self._example(index, tuple(map(_clip, clip_rows))), waves=waves, rate=rate)
+
+    def described(self, index: int) -> Example:
+        """Example `index` without its audio. ValueError when two clips that differ have one name,
+        as far as this source has been asked."""
+        numbers = _clip_numbers(self._rows.pairs[index])
+        for number in numbers:
+            if number not in self._described:  # its row holds the audio: read once
+                row = self._rows.clips[number]
+                clip = self._described[number] = _clip(row)
+                if self._digests.setdefault(clip.name, row["sha256"]) != row["sha256"]:
+                    raise ValueError(f"{self.table.path}: two clips are called {clip.name}")
+        return self._example(index, tuple(self._described[number] for number in numbers))
+
+    def _example(self, index: int, clips: tuple[Clip, ...]) -> Example:
+        row, truth = self._rows.pairs[index], self.truth(index)
         return Example(
             id=truth.id,
-            waves=tuple(
-                decode_audio(clip["flac"], f"{self.table.path}: {_text(clip['name'])}", rate)
-                for clip in clip_rows
-            ),
-            rate=rate,
+            waves=(),
+            rate=0,
             captions=truth.references,
             edits=truth.edits,
             labels=_texts(row["labels"]),
@@ -79,10 +101,7 @@ class TableSource:
             recordings=truth.recordings,
             prompt=truth.prompt,
             tier=truth.tier,
-            clips=tuple(
-                Clip(_text(clip["name"]), _texts(clip["captions"]), _texts(clip["recordings"]))
-                for clip in clip_rows
-            ),
+            clips=clips,
         )
 
     def truth(self, index: int) -> Truth:
@@ -187,6 +206,10 @@ def _open(table: Table) -> _Rows:
 def _clip_numbers(row: Mapping[str, Any]) -> list[int]:
     numbers = (int(row["clip_1"]), int(row["clip_2"]))
     return [number for number in numbers if number != NO_CLIP]
+
+
+def _clip(row: Mapping[str, Any]) -> Clip:
+    return Clip(_text(row["name"]), _texts(row["captions"]), _texts(row["recordings"]))
 
 
 def _text(value: bytes) -> str:

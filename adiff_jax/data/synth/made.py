@@ -6,10 +6,12 @@ the exception, since they state what is measured on the audio.
 """
 
 import copy
+import functools
 import hashlib
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -24,7 +26,7 @@ from adiff_jax.data.synth.recipe import Recipe
 from adiff_jax.data.synth.render import render_pair, within_range
 from adiff_jax.data.synth.scenes import Scene
 from adiff_jax.data.synth.templates import Templates
-from adiff_jax.data.synth.tiers import drawn, explain, in_order, measure
+from adiff_jax.data.synth.tiers import Signal, drawn, explain, in_order, measure
 
 
 def generator(seed: int, stream: str, index: int) -> np.random.Generator:
@@ -66,26 +68,13 @@ class EditedPairs:
     def __getitem__(self, index: int) -> Example:
         scenes = self.scenes(index)
         waves = render_pair(scenes.first, scenes.second, self.library)
-        truth = self._truth(index, scenes, waves)
-        return Example(
-            id=truth.id,
-            waves=waves,
-            rate=self.library.rate,
-            captions=truth.references,
-            edits=truth.edits,
-            scene=content_hash(labels_heard(scenes.first), labels_heard(scenes.second)),
-            recordings=truth.recordings,
-            prompt=truth.prompt,
-            tier=truth.tier,
-            clips=tuple(
-                Clip(f"{truth.id}-{number}", captions, self._heard(scene))
-                for number, scene, captions in zip(
-                    (1, 2), (scenes.first, scenes.second), self._describe(scenes), strict=True
-                )
-            ),
-            heard=truth.heard,
-            backgrounds=truth.backgrounds,
-        )
+        signals = tuple(measure(wave, self.library.rate) for wave in waves if self._tier in (2, 3))
+        example = self._example(self._truth(index, scenes, signals), scenes)
+        return replace(example, waves=waves, rate=self.library.rate)
+
+    def described(self, index: int) -> Example:
+        """Pair `index` without its audio, which is made for references of tier 2 and 3 only."""
+        return self._example(self.truth(index), self.scenes(index))
 
     def with_tier(self, tier: int) -> "EditedPairs":
         """The same pairs, explained in another tier (0: in imperatives)."""
@@ -119,9 +108,8 @@ class EditedPairs:
     def truth(self, index: int) -> Truth:
         """References and program of pair `index`; renders audio at tier 2 and 3 only."""
         scenes = self.scenes(index)
-        measured = self._tier in (2, 3)
-        waves = render_pair(scenes.first, scenes.second, self.library) if measured else ()
-        return self._truth(index, scenes, waves)
+        signals = _signals(scenes, self.library) if self._tier in (2, 3) else ()
+        return self._truth(index, scenes, signals)
 
     def texts(self) -> Iterator[str]:
         """Sentences with every word that training captions can have: at tier 0 every training
@@ -145,10 +133,30 @@ class EditedPairs:
             program = [[e.operation, e.event, e.replacement] for e in scenes.edits]
             yield f"{scenes.first.to_json()} {scenes.second.to_json()} {json.dumps(program)}"
 
-    def _truth(self, index: int, scenes: PairScenes, waves: tuple[np.ndarray, ...]) -> Truth:
+    def _example(self, truth: Truth, scenes: PairScenes) -> Example:
+        heard = zip((1, 2), (scenes.first, scenes.second), self._describe(scenes), strict=True)
+        return Example(
+            id=truth.id,
+            waves=(),
+            rate=0,
+            captions=truth.references,
+            edits=truth.edits,
+            scene=content_hash(labels_heard(scenes.first), labels_heard(scenes.second)),
+            recordings=truth.recordings,
+            prompt=truth.prompt,
+            tier=truth.tier,
+            clips=tuple(
+                Clip(f"{truth.id}-{number}", captions, self._heard(scene))
+                for number, scene, captions in heard
+            ),
+            heard=truth.heard,
+            backgrounds=truth.backgrounds,
+        )
+
+    def _truth(self, index: int, scenes: PairScenes, signals: tuple[Signal, ...]) -> Truth:
         return Truth(
             id=example_id(self.name, index),
-            references=self._references(index, scenes, waves),
+            references=self._references(index, scenes, signals),
             edits=scenes.edits,
             recordings=self._heard(scenes.first, scenes.second),
             prompt=CANONICAL[f"tier-{self._tier}"] if self._tier else "",
@@ -158,13 +166,11 @@ class EditedPairs:
         )
 
     def _references(
-        self, index: int, scenes: PairScenes, waves: tuple[np.ndarray, ...]
+        self, index: int, scenes: PairScenes, signals: tuple[Signal, ...]
     ) -> tuple[str, ...]:
         words = generator(self._seed, f"{self._stream}/captions", index)
         if self._tier == 0:
             return captions(scenes.edits, words, self._templates)
-        heard = waves if self._tier in (2, 3) else ()
-        signals = tuple(measure(wave, self.library.rate) for wave in heard)
         return (explain(self._tier, scenes, signals, drawn(words), self._templates),)
 
     def _describe(self, scenes: PairScenes) -> tuple[tuple[str, ...], ...]:
@@ -240,6 +246,12 @@ class RawPairs:
         for index in range(self._size):
             first, second = self.pair(index)
             yield f"{first.name} {second.name}"
+
+
+@functools.lru_cache(maxsize=8)  # a pair's explanations and descriptions are read one by one
+def _signals(scenes: PairScenes, library: Library) -> tuple[Signal, ...]:
+    waves = render_pair(scenes.first, scenes.second, library)
+    return tuple(measure(wave, library.rate) for wave in waves)
 
 
 def _known_tier(tier: int) -> int:

@@ -1,0 +1,165 @@
+"""The directory of an embedding cache: what lies where, written so that jobs can share the work.
+
+    about.json                      what the embeddings are made of; the first job writes it
+    examples.jsonl                  one example a line: itself, its truth, the numbers of its clips
+    source.json                     what a vocabulary is built from, and the coverage
+    shard-00003-of-00016.npy        [rows d] float32, the crops of clips 3, 19, 35, ... in turn
+    shard-00003-of-00016.jsonl      one clip a line: name, SHA-256 of its samples, how many crops
+
+Clips are numbered as the examples first name them; clip i is in shard i % N. Every file appears
+whole or not at all, and a shard's list of clips comes last: a shard that has one is finished.
+Paths are local, or on a disk that all jobs see.
+"""
+
+import json
+import os
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from adiff_jax.data.features import ABOUT, read_about
+from adiff_jax.data.schema import Coverage
+
+
+@dataclass(frozen=True)
+class ClipPlace:
+    """Where a clip is heard first: clip `place` of example `example`, both counted from 0."""
+
+    name: str
+    example: int
+    place: int
+
+
+@dataclass(frozen=True)
+class StoredClip:
+    """A clip of a finished shard: the SHA-256 of its samples in hex, and its number of crops."""
+
+    name: str
+    sha256: str
+    crops: int
+
+
+@dataclass(frozen=True)
+class KeptSource:
+    """What a cache keeps of its source: a JSON line an example, texts to build a vocabulary from,
+    and how much of what was listed is there."""
+
+    lines: list[str]
+    texts: list[str]
+    coverage: Coverage | None = None
+
+
+@dataclass(frozen=True)
+class EmbeddingFiles:
+    """Names of everything in one cache. Making one touches no file."""
+
+    path: Path
+
+    def about(self) -> dict[str, Any] | None:
+        """What the cache says of itself; None where there is none."""
+        return read_about(str(self.path))
+
+    def claim(self, about: dict[str, Any]) -> None:
+        """Write `about` unless a cache is there: read it afterwards, another job may be first.
+
+        Raises ValueError for a directory that holds something else.
+        """
+        if self.about() is None and self.path.is_dir() and any(self.path.iterdir()):
+            raise ValueError(f"{self.path} holds something else: name another directory")
+        self.path.mkdir(parents=True, exist_ok=True)
+        private = self._private()
+        private.write_text(json.dumps(about, indent=2))
+        try:
+            os.link(private, self.path / ABOUT)  # fails where it is: the first one stays
+        except FileExistsError:
+            pass
+        finally:
+            private.unlink()
+
+    def has_examples(self) -> bool:
+        """Whether the examples have been written."""
+        return self._examples.exists() and self._source.exists()
+
+    def write_examples(self, kept: KeptSource) -> None:
+        """Write what a cache keeps of its source."""
+        lines = [f"{line}\n".encode() for line in kept.lines]
+        self._whole(self._examples, lambda file: file.writelines(lines))
+        coverage = None if kept.coverage is None else asdict(kept.coverage)
+        rest = json.dumps({"texts": kept.texts, "coverage": coverage}).encode()
+        self._whole(self._source, lambda file: file.write(rest))
+
+    def examples(self) -> KeptSource:
+        """What was written."""
+        rest = json.loads(self._source.read_text())
+        coverage = None if rest["coverage"] is None else Coverage(**rest["coverage"])
+        return KeptSource(self.example_lines(), rest["texts"], coverage)
+
+    def example_lines(self) -> list[str]:
+        """The lines of it, one an example."""
+        return self._examples.read_text().splitlines()
+
+    def has_shard(self, shard: int, shards: int) -> bool:
+        """Whether a shard is finished."""
+        return self._clips(shard, shards).exists()
+
+    def write_shard(
+        self, shard: int, shards: int, clips: Sequence[StoredClip], embeddings: np.ndarray
+    ) -> None:
+        """Write a shard: `embeddings` [rows d] holds the crops of each clip in turn."""
+        self._whole(self._embeddings(shard, shards), lambda file: np.save(file, embeddings))
+        lines = [
+            json.dumps({"clip": clip.name, "sha256": clip.sha256, "crops": clip.crops})
+            for clip in clips
+        ]
+        self._whole(
+            self._clips(shard, shards),
+            lambda file: file.writelines(f"{line}\n".encode() for line in lines),
+        )
+
+    def drop_shard(self, shard: int, shards: int) -> None:
+        """Make a finished shard one that is to be written."""
+        self._clips(shard, shards).unlink()
+
+    def shard_clips(self, shard: int, shards: int) -> list[StoredClip]:
+        """The clips of a finished shard, in order."""
+        lines = self._clips(shard, shards).read_text().splitlines()
+        rows = [json.loads(line) for line in lines]
+        return [StoredClip(row["clip"], row["sha256"], row["crops"]) for row in rows]
+
+    def shard_embeddings(self, shard: int, shards: int) -> np.ndarray:
+        """[rows d] of a finished shard, mapped into memory."""
+        found: np.ndarray = np.load(self._embeddings(shard, shards), mmap_mode="r")
+        return found
+
+    @property
+    def _examples(self) -> Path:
+        return self.path / "examples.jsonl"
+
+    @property
+    def _source(self) -> Path:
+        return self.path / "source.json"
+
+    def _embeddings(self, shard: int, shards: int) -> Path:
+        return self.path / f"shard-{shard:05d}-of-{shards:05d}.npy"
+
+    def _clips(self, shard: int, shards: int) -> Path:
+        return self._embeddings(shard, shards).with_suffix(".jsonl")
+
+    def _private(self) -> Path:
+        return self.path / f".partial-{uuid.uuid4().hex[:12]}"
+
+    def _whole(self, to: Path, write: Callable[[IO[bytes]], Any]) -> None:
+        """A file of the writer's own, which takes its name when it is whole."""
+        private = self._private()
+        try:
+            with private.open("wb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(private, to)
+        finally:
+            private.unlink(missing_ok=True)
