@@ -1,0 +1,29 @@
+"""Stage 3 of the small ADIFF on ESC-10, fine-tuning: the language model learns too. All commands:
+
+    adiff train configs/htsat_esc10_tagging.py --workdir runs/htsat_esc10_tagging
+    adiff train configs/adiff_esc10_text.py --workdir runs/adiff_esc10_text
+    adiff data embed configs/adiff_esc10.py --encoder runs/htsat_esc10_tagging \\
+        --out runs/adiff_esc10_embeddings/train --size 12000
+    adiff train configs/adiff_esc10_stage2.py --init runs/htsat_esc10_tagging \\
+        --init runs/adiff_esc10_text
+    adiff train configs/adiff_esc10_stage3.py --init runs/adiff_esc10_stage2
+    adiff evaluate runs/adiff_esc10_stage3
+"""
+
+from dataclasses import replace
+
+from adiff_jax.experiment import Experiment
+
+from .adiff_esc10_stage2 import get_config as grounding
+
+
+def get_config() -> Experiment:
+    """Stage 2 with everything but the encoder trained, at a fifth of its rate."""
+    base = grounding()
+    optimizer = replace(base.train.optimizer, learning_rate=2e-4)
+    return replace(
+        base,
+        name="adiff_esc10_stage3",
+        model=replace(base.model, freeze_lm=False),
+        train=replace(base.train, steps=500, eval_every=125, save_every=125, optimizer=optimizer),
+    )
