@@ -4,29 +4,25 @@ Writes `predictions/SPLIT.jsonl`, the scores beside it, and `metrics.json`, the 
 decoding strategy other than the experiment's own has files of its own: `SPLIT.beam_4.jsonl`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
-from adiff_jax.arrays import Batch
 from adiff_jax.attention_span import attention_on_edits
 from adiff_jax.clip_similarity import pair_similarity
-from adiff_jax.data.schema import Arrays, Source, Truth, coverage_of
+from adiff_jax.data.schema import Arrays, Source, coverage_of
 from adiff_jax.data.sources import RecipeFile
 from adiff_jax.data.synth.made import EditedPairs
-from adiff_jax.data.transforms import fair_caption
 from adiff_jax.decode.generate import parse_strategy
-from adiff_jax.evaluate import baselines, structured
+from adiff_jax.evaluate import structured
 from adiff_jax.evaluate.captions import CaptionConfig, Metric
 from adiff_jax.evaluate.evaluator import evaluate
 from adiff_jax.evaluate.explanations import asks_for_caption
-from adiff_jax.evaluate.gather import gather_each, gather_objects
+from adiff_jax.evaluate.gather import gather_objects
 from adiff_jax.evaluate.measuring import Scored
 from adiff_jax.evaluate.predictions import Prediction, read_predictions, write_predictions
 from adiff_jax.evaluate.scoring import (
@@ -40,16 +36,13 @@ from adiff_jax.evaluate.structured import Measure
 from adiff_jax.evaluate.tagging import tagging_scores
 from adiff_jax.experiment import ConfigError, Split
 from adiff_jax.frozen_encoder import check_caches
-from adiff_jax.models.adc import AdcModel
+from adiff_jax.known_pairs import answer_like, known_pairs, truths_of
+from adiff_jax.models.adc import Adc
+from adiff_jax.models.language_model import LanguageModel
 from adiff_jax.models.tagger import Tagger
-from adiff_jax.parallel.mesh import local_rows
-from adiff_jax.parts import Parts, note_unsayable, open_data
-from adiff_jax.protocol import Variables
+from adiff_jax.parts import note_unsayable, open_data, open_for
 from adiff_jax.run import Trained
-from adiff_jax.validate import readers_of, tag
-
-RETRIEVAL_EXAMPLES = 1024
-"""Training pairs, the first ones, that the baselines know at most."""
+from adiff_jax.validate import language, readers_of, tag
 
 
 @dataclass(frozen=True)
@@ -90,16 +83,16 @@ def answer(trained: Trained, split: str, config: Answering) -> dict[str, Any]:
     """
     parts, name = trained.parts, split
     config_of_split = parts.experiment.split(split)
-    source = open_data(config_of_split)
-    check_caches((config_of_split,), parts.experiment, lambda: trained.variables)
-    if isinstance(parts.experiment.model, Tagger):
-        if config.decode or config.require:
-            raise ConfigError(
-                f"{trained.directory.path} is a tagger, which says nothing: leave out "
-                f"{'--decode' if config.decode else '--require'}"
-            )
+    source = open_for(parts.experiment.model, config_of_split)
+    if parts.clips:
+        check_caches((config_of_split,), parts.experiment, lambda: trained.variables)
+    if isinstance(parts.experiment.model, LanguageModel):
+        _says_nothing(trained, "a language model by itself", config)
+        metrics: dict[str, Any] = {"language": language(parts, source, trained.variables)}
+    elif isinstance(parts.experiment.model, Tagger):
+        _says_nothing(trained, "a tagger", config)
         scores, labels, _ = tag(parts, source, trained.variables)
-        metrics: dict[str, Any] = {"tagging": tagging_scores(scores, labels, parts.classes)}
+        metrics = {"tagging": tagging_scores(scores, labels, parts.classes)}
     else:
         if parts.tokenizer is not None:
             said = (text for truth in truths_of(source) for text in truth.references)
@@ -114,8 +107,8 @@ def answer(trained: Trained, split: str, config: Answering) -> dict[str, Any]:
         if jax.process_index() == 0:
             trained.directory.predictions.mkdir(parents=True, exist_ok=True)
             write_predictions(trained.directory.predictions / f"{name}.jsonl", predictions)
-        known = None if without_training else _known(trained)
-        others = {} if known is None else _baselines(trained, source, known)
+        known = None if without_training else known_pairs(trained.parts)
+        others = {} if known is None else answer_like(parts, trained.variables, source, known)
         similarity, unknown = pair_similarity(parts, trained.variables, source)
         found = _score(source, predictions, config, others, similarity)
         metrics = {**found, "decode": decode}
@@ -131,7 +124,7 @@ def answer(trained: Trained, split: str, config: Answering) -> dict[str, Any]:
             metrics["structured"]["swap"] = {"consistent": consistency}
             measured = Scored(metrics, {"structured.swap.consistent": both})
             add_intervals(measured, truths_of(source), ScoreConfig())
-        if isinstance(source, EditedPairs):
+        if isinstance(source, EditedPairs) and isinstance(parts.experiment.model, Adc):
             looked = attention_on_edits(parts, trained.variables, parts.rows(source), source)
             if looked is not None:
                 metrics["attention"] = {"edited_span": looked}
@@ -141,6 +134,15 @@ def answer(trained: Trained, split: str, config: Answering) -> dict[str, Any]:
         write_metrics(trained.directory.predictions / f"{name}.metrics.json", metrics)
         write_metrics(trained.directory.metrics, metrics)
     return metrics
+
+
+def _says_nothing(trained: Trained, what: str, config: Answering) -> None:
+    """Raise ConfigError for options of sentences."""
+    if config.decode or config.require:
+        raise ConfigError(
+            f"{trained.directory.path} is {what}, which says nothing: leave out "
+            f"{'--decode' if config.decode else '--require'}"
+        )
 
 
 def score_file(
@@ -176,11 +178,6 @@ def swapped(arrays: Arrays) -> Arrays:
         f"{key[:-1]}{names[key[-1]]}" if key[-2:] in ("_1", "_2") else key: value
         for key, value in arrays.items()
     }
-
-
-def truths_of(source: Source) -> list[Truth]:
-    """References and edits of every example."""
-    return [source.truth(index) for index in range(len(source))]
 
 
 def _training_missing(trained: Trained) -> str:
@@ -229,65 +226,3 @@ def _consistency(
     both = structured.swap_consistency(there, back)
     asked = np.array([not asks_for_caption(truths[id]) for id in sorted(truths)])
     return Measure(both.values * asked, both.counts * asked)
-
-
-def _known(trained: Trained) -> "First":
-    """The training pairs that the baselines know."""
-    training = open_data(trained.parts.experiment.data.train)
-    return First(training, min(RETRIEVAL_EXAMPLES, len(training)))
-
-
-def _baselines(trained: Trained, source: Source, known: "First") -> dict[str, Sequence[Prediction]]:
-    """The most frequent caption of the training pairs `known`, and one of the nearest of them."""
-    captions = [fair_caption(truth.id, truth.references) for truth in truths_of(known)]
-    truths = truths_of(source)
-    said = (text for truth in truths_of(known) for text in truth.references)
-    return {
-        "most frequent": baselines.most_frequent(said, truths),
-        "nearest": baselines.nearest(
-            embeddings(trained.parts, trained.variables, source),
-            truths,
-            embeddings(trained.parts, trained.variables, known),
-            captions,
-        ),
-    }
-
-
-@dataclass(frozen=True)
-class First:
-    """The first `count` examples of a source."""
-
-    source: Source
-    count: int
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> Any:
-        return self.source[index]
-
-    def truth(self, index: int) -> Truth:
-        return self.source.truth(index)
-
-    def texts(self) -> Iterator[str]:
-        return self.source.texts()
-
-
-def embeddings(parts: Parts, variables: Variables, source: Source) -> np.ndarray:
-    """[n d] mean over the decoder's memory of every pair, the retrieval baseline's embedding."""
-    rows = []
-    for arrays in parts.rows(source):
-        pooled = _embed(parts.objective.module, variables, parts.to_batch(arrays))
-        found = local_rows(pooled, parts.mesh)
-        rows += [
-            {"id": int(arrays["example_id"][place]), "embedding": found[place].tolist()}
-            for place in np.flatnonzero(arrays["valid"])
-        ]
-    return np.array([row["embedding"] for row in gather_each(rows, len(source))])
-
-
-@partial(jax.jit, static_argnames="module")
-def _embed(module: AdcModel, variables: Variables, batch: Batch) -> jax.Array:
-    found: Any = module.apply(variables, batch, method="encode")
-    weight = found.memory_mask[:, :, None]
-    return (found.memory * weight).sum(axis=1) / jnp.maximum(weight.sum(axis=1), 1)

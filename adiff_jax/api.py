@@ -19,6 +19,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import PathLike, fspath
+from typing import Any
 
 import jax
 import numpy as np
@@ -83,6 +84,8 @@ class Explainer:
         tokenizer = trained.parts.tokenizer
         if tokenizer is None:
             raise ValueError(f"{trained.directory.path} is a tagger: it has no sentences to say")
+        if not trained.parts.clips:
+            raise ValueError(f"{trained.directory.path} is a language model: it hears nothing")
         self.trained = trained
         self.experiment = trained.parts.experiment
         self.tokenizer = tokenizer
@@ -130,16 +133,9 @@ class Explainer:
 
         Raises AudioError for a clip that cannot be used, ValueError for a bad argument.
         """
-        return self.many(
-            [(first, second)],
-            tier=tier,
-            caption=caption,
-            prompt=prompt,
-            decode=decode,
-            n_best=n_best,
-            seed=seed,
-            whole=whole,
-        )[0]
+        asked: dict[str, Any] = {"tier": tier, "caption": caption, "prompt": prompt}
+        how: dict[str, Any] = {"decode": decode, "n_best": n_best, "seed": seed, "whole": whole}
+        return self.many([(first, second)], **asked, **how)[0]
 
     def many(
         self,

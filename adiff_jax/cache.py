@@ -22,6 +22,7 @@ from adiff_jax.models.build import Encoder, build_encoder
 from adiff_jax.models.cnn10 import Cnn10
 from adiff_jax.models.features import Augment, as_channels, clip_features
 from adiff_jax.models.htsat import Htsat
+from adiff_jax.models.language_model import LanguageModel
 from adiff_jax.parts import open_data
 from adiff_jax.run import Trained, load_trained
 
@@ -38,7 +39,7 @@ def cached(config: DataConfig, encoder_run: str, path: str, data: Data) -> Cache
     """
     trained = load_trained(encoder_run)
     encoder = _encoder(trained, encoder_run, data)
-    made_of = made_from(config, data) | {"encoder": _fingerprint(trained)}
+    made_of = made_from(config, data) | {"encoder": _fingerprint(trained, encoder)}
     already = is_cached(path, made_of)  # asked by every process, so that all refuse together
     if jax.process_index() == 0 and not already:
         source = open_data(config)
@@ -98,7 +99,10 @@ def encode_pairs(
 
 def _encoder(trained: Trained, run: str, data: Data) -> Encoder:
     """The encoder of a run; ConfigError unless single clips of `data` can be given to it."""
-    encoder = trained.parts.experiment.model.encoder
+    model = trained.parts.experiment.model
+    if isinstance(model, LanguageModel):
+        raise ConfigError(f"features_from: {run} trained a language model, which has no encoder")
+    encoder = model.encoder
     if isinstance(encoder, Htsat | Cnn10):
         raise ConfigError(
             f"features_from: the encoder of {run} is {type(encoder).__name__}, whose output a "
@@ -114,6 +118,6 @@ def _encoder(trained: Trained, run: str, data: Data) -> Encoder:
     return encoder
 
 
-def _fingerprint(trained: Trained) -> str:
+def _fingerprint(trained: Trained, encoder: Encoder) -> str:
     encoders = {name: tree["encoder"] for name, tree in trained.variables.items()}
-    return fingerprint(trained.parts.experiment.model.encoder, encoders)
+    return fingerprint(encoder, encoders)

@@ -24,8 +24,9 @@ from adiff_jax.data.tokenizers import TokenizerConfig, Words
 from adiff_jax.data.transforms import EncodeConfig
 from adiff_jax.models.adc import Adc
 from adiff_jax.models.adiff import Adiff
+from adiff_jax.models.language_model import LanguageModel
 from adiff_jax.models.tagger import Tagger
-from adiff_jax.objectives import Captioning, Tagging
+from adiff_jax.objectives import Captioning, LanguageModelling, Tagging
 from adiff_jax.parallel.mesh import MeshConfig
 from adiff_jax.train.loop import TrainConfig
 
@@ -39,6 +40,10 @@ _PACKAGES = "_config_"
 
 DataConfig = SourceConfig | CachedPairs | CachedEmbeddings
 """Whatever can be trained on or scored."""
+
+
+Model = Adc | Adiff | Tagger | LanguageModel
+"""Whatever can be trained."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,7 @@ class Experiment:
     """Everything a run depends on; stored in its directory as `experiment.json`."""
 
     name: str = "adc"
-    model: Adc | Adiff | Tagger = field(default_factory=Adc)
+    model: Model = field(default_factory=Adc)
     label_smoothing: float = 0.05
     data: Data = field(default_factory=Data)
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -102,11 +107,13 @@ class Experiment:
     start: tuple[StartFrom, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.model.encoder.frontend.rate != self.data.encode.rate:
-            raise ConfigError(
-                f"model.encoder.frontend.rate ({self.model.encoder.frontend.rate} Hz) and "
-                f"data.encode.rate ({self.data.encode.rate} Hz) differ: set both to one rate"
-            )
+        if not isinstance(self.model, LanguageModel):
+            rate = self.model.encoder.frontend.rate
+            if rate != self.data.encode.rate:
+                raise ConfigError(
+                    f"model.encoder.frontend.rate ({rate} Hz) and data.encode.rate "
+                    f"({self.data.encode.rate} Hz) differ: set both to one rate"
+                )
         _check_conventions(self.model, self.data.encode)
         sources = {"data.train": self.data.train, "data.validation": self.data.validation}
         sources |= {f"data.test, {split.name}": split.source for split in self.data.test}
@@ -116,13 +123,17 @@ class Experiment:
             if isinstance(source, CachedEmbeddings):
                 _check_embeddings(name, self.model, self.data.encode)
 
-    def objective(self, constrain: Constrain = unconstrained) -> Captioning | Tagging:
+    def objective(
+        self, constrain: Constrain = unconstrained
+    ) -> Captioning | Tagging | LanguageModelling:
         """The model with its losses; `constrain` places activations on a mesh."""
         match self.model:
             case Adc() | Adiff():
                 return Captioning(self.model, self.label_smoothing, constrain)
             case Tagger():
                 return Tagging(self.model)
+            case LanguageModel():
+                return LanguageModelling(self.model)
 
     def split(self, name: str) -> DataConfig:
         """The source to score under this name: a test split, or "validation"."""
@@ -133,8 +144,15 @@ class Experiment:
         return named[name]
 
 
-def _check_conventions(model: Adc | Adiff | Tagger, encode: EncodeConfig) -> None:
+def _check_conventions(model: Model, encode: EncodeConfig) -> None:
     """Raise ConfigError when text and audio are prepared in another way than the model's."""
+    match model:
+        case Adiff(lm=lm, prefix_length=before) | LanguageModel(lm=lm, context=before):
+            if encode.max_tokens > lm.positions - before:
+                raise ConfigError(
+                    f"data.encode.max_tokens is {encode.max_tokens}, but after the {before} "
+                    f"vectors before a text model.lm.positions leaves {lm.positions - before}"
+                )
     if not isinstance(model, Adiff):
         return
     if model.compat != encode.compat:
@@ -145,16 +163,12 @@ def _check_conventions(model: Adc | Adiff | Tagger, encode: EncodeConfig) -> Non
         )
     if encode.prompt_tokens < 1:
         raise ConfigError("data.encode.prompt_tokens is 0, but ADIFF reads a prompt: set it to 40")
-    room = model.lm.positions - model.prefix_length
-    if encode.max_tokens > room:
-        raise ConfigError(
-            f"data.encode.max_tokens is {encode.max_tokens}, but beside the prefix of "
-            f"{model.prefix_length} vectors model.lm.positions leaves {room}"
-        )
 
 
-def _check_embeddings(name: str, model: Adc | Adiff | Tagger, encode: EncodeConfig) -> None:
-    """Raise ConfigError unless the model can read cached embeddings of clips."""
+def _check_embeddings(name: str, model: Model, encode: EncodeConfig) -> None:
+    """Raise ConfigError unless the model can read cached embeddings of clips, or no clips."""
+    if isinstance(model, LanguageModel):
+        return
     if encode.compat:
         raise ConfigError(
             f"{name} is CachedEmbeddings, but data.encode.compat is {encode.compat!r}, under which "

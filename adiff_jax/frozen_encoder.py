@@ -17,9 +17,8 @@ from adiff_jax.data.embedding_files import ClipPlace, EmbeddingFiles, StoredClip
 from adiff_jax.data.embeddings import CachedEmbeddings, clip_places
 from adiff_jax.data.read_clips import HashClips
 from adiff_jax.data.transforms import EncodeConfig
-from adiff_jax.experiment import ConfigError, DataConfig, Experiment
+from adiff_jax.experiment import ConfigError, DataConfig, Experiment, Model
 from adiff_jax.experiment_json import source_from_json
-from adiff_jax.models.adc import Adc
 from adiff_jax.models.adiff import Adiff
 from adiff_jax.models.tagger import Tagger, TaggerModel
 from adiff_jax.parallel.mesh import MeshConfig, batch_sharding, batch_shards, make_mesh, replicated
@@ -43,7 +42,7 @@ def fingerprint(config: object, variables: Variables) -> str:
     return digest.hexdigest()
 
 
-def clip_encoder(model: Adc | Adiff | Tagger, variables: Variables) -> tuple[Tagger, Variables]:
+def clip_encoder(model: Model, variables: Variables) -> tuple[Tagger, Variables]:
     """The encoder of single clips, and the variables of its embedding path.
 
     Raises ConfigError for a model that has none.

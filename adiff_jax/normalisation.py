@@ -16,6 +16,7 @@ from adiff_jax.data.transforms import Encode
 from adiff_jax.experiment import ConfigError, Experiment
 from adiff_jax.models.cnn10 import Cnn10
 from adiff_jax.models.htsat import Htsat
+from adiff_jax.models.language_model import LanguageModel
 from adiff_jax.parts import open_data
 
 
@@ -24,6 +25,8 @@ def log_mel_statistics(experiment: Experiment, examples: int = 128) -> tuple[flo
 
     Raises ConfigError for an encoder that learns them.
     """
+    if isinstance(experiment.model, LanguageModel):
+        raise ConfigError("model is LanguageModel, which hears nothing to be measured")
     encoder = experiment.model.encoder
     if isinstance(encoder, Htsat | Cnn10):
         raise ConfigError(
@@ -31,7 +34,7 @@ def log_mel_statistics(experiment: Experiment, examples: int = 128) -> tuple[flo
             "learns them per mel bin in training, so there is nothing to set"
         )
     source = open_data(experiment.data.train)
-    frontend = experiment.model.encoder.frontend
+    frontend = encoder.frontend
     encode = Encode(experiment.data.encode)
     features = jax.jit(lambda audio: log_mel(frontend, audio))
     count, total, squares = 0, 0.0, 0.0

@@ -1,7 +1,8 @@
 """What is minimised: a model together with its losses, as `train` sees it.
 
 `Captioning` is caption cross-entropy with SDD's losses where the model has them, `Tagging` binary
-cross-entropy on labels. Both implement `adiff_jax.protocol.Objective`.
+cross-entropy on labels, `LanguageModelling` cross-entropy of texts. All implement
+`adiff_jax.protocol.Objective`.
 """
 
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from adiff_jax import losses
 from adiff_jax.arrays import Batch, Constrain, Term, unconstrained
 from adiff_jax.models.adc import Adc, AdcModel
 from adiff_jax.models.adiff import Adiff, AdiffModel
+from adiff_jax.models.language_model import LanguageModel, LanguageModelModule
 from adiff_jax.models.sdd import ClipEmbeddings, Disentanglement
 from adiff_jax.models.tagger import Tagger, TaggerModel
 from adiff_jax.protocol import Variables
@@ -131,6 +133,47 @@ class Tagging:
         """The one term `tagging`."""
         logits, statistics = _apply(self.module, variables, batch, rngs, train)
         return {"tagging": losses.tagging(logits, batch.labels, batch.valid)}, statistics, {}
+
+
+@dataclass(frozen=True)
+class LanguageModelling:
+    """Cross-entropy of every token of a text from those before it."""
+
+    model: LanguageModel = LanguageModel()
+
+    @property
+    def module(self) -> Any:  # LanguageModelModule
+        return LanguageModelModule(self.model)
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        return {"language": 1.0}
+
+    @property
+    def couples_examples(self) -> bool:
+        return False
+
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        return ()
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        return ("dropout",)
+
+    def init(self, key: jax.Array, batch: Batch) -> Variables:
+        """Fresh variables for batches shaped like `batch`."""
+        return self.module.init({"params": key}, batch)
+
+    def loss(
+        self, variables: Variables, batch: Batch, rngs: Rngs, train: bool
+    ) -> tuple[dict[str, Term], Mapping[str, Any], dict[str, Term]]:
+        """The one term `language`."""
+        output, statistics = _apply(self.module, variables, batch, rngs, train)
+        mask = batch.tokens_mask & batch.valid[:, None]
+        term = losses.token_cross_entropy(output.logits, batch.tokens, mask)
+        accuracy = losses.token_accuracy(output.logits, batch.tokens, mask)
+        return {"language": term}, statistics, {"token_accuracy": accuracy}
 
 
 def _apply(

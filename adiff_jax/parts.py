@@ -17,8 +17,10 @@ from adiff_jax.data.embeddings import CachedEmbeddings, EmbeddedSource
 from adiff_jax.data.features import CachedPairs, CachedSource
 from adiff_jax.data.order import RowOrder
 from adiff_jax.data.pipeline import evaluation_batches, load_row
+from adiff_jax.data.prompts import PARAPHRASES
 from adiff_jax.data.schema import Arrays, Labelled, Source
 from adiff_jax.data.sources import open_source
+from adiff_jax.data.texts import Texts
 from adiff_jax.data.tokenizers import (
     Tokenizer,
     TokenizerConfig,
@@ -30,11 +32,12 @@ from adiff_jax.data.tokenizers import (
 from adiff_jax.data.transforms import Encode, check_lengths
 from adiff_jax.decode.generate import Strategy, generate, parse_strategy
 from adiff_jax.evaluate.evaluator import Generated
-from adiff_jax.experiment import ConfigError, DataConfig, Experiment
+from adiff_jax.experiment import ConfigError, DataConfig, Experiment, Model
 from adiff_jax.models.adc import Adc
 from adiff_jax.models.adiff import Adiff
+from adiff_jax.models.language_model import LanguageModel
 from adiff_jax.models.tagger import Tagger
-from adiff_jax.objectives import Captioning, Tagging
+from adiff_jax.objectives import Captioning, LanguageModelling, Tagging
 from adiff_jax.parallel.mesh import (
     check_divides,
     constrainer,
@@ -58,31 +61,39 @@ class Parts:
 
     def __post_init__(self) -> None:
         model, tokenizer = self.experiment.model, self.tokenizer
-        if tokenizer and isinstance(model, Adc | Adiff) and tokenizer.vocab_size > model.vocab_size:
-            field = "model.lm.vocab_size" if isinstance(model, Adiff) else "model.vocab_size"
+        if tokenizer and not isinstance(model, Tagger) and tokenizer.vocab_size > model.vocab_size:
+            field = "model.vocab_size" if isinstance(model, Adc) else "model.lm.vocab_size"
             raise ConfigError(
                 f"{field} is {model.vocab_size}, but the tokenizer has "
                 f"{tokenizer.vocab_size} tokens: set it to at least that"
             )
 
     @cached_property
-    def objective(self) -> Captioning | Tagging:
+    def objective(self) -> Captioning | Tagging | LanguageModelling:
         return self.experiment.objective(constrainer(self.mesh))
 
     @property
     def clips(self) -> int:
         """Clips of one example."""
-        return 1 if self.tokenizer is None else 2
+        match self.experiment.model:
+            case LanguageModel():
+                return 0
+            case Tagger():
+                return 1
+            case _:
+                return 2
 
     @property
     def encode(self) -> Encode:
-        return Encode(self.experiment.data.encode, self.tokenizer, self.classes)
+        labels = self.classes if self.tokenizer is None else ()
+        config = self.experiment.data.encode
+        return Encode(config, self.tokenizer, labels, clips=self.clips > 0)
 
     @property
     def silent_ids(self) -> tuple[int, ...]:
         """Ids of the model's vocabulary that stand for no text; none without sentences."""
         model, tokenizer = self.experiment.model, self.tokenizer
-        if tokenizer is None or not isinstance(model, Adc | Adiff):
+        if tokenizer is None or isinstance(model, Tagger):
             return ()
         return tokenizer.silent_ids(model.vocab_size)
 
@@ -159,6 +170,12 @@ def open_data(config: DataConfig) -> Source:
             return open_source(config)
 
 
+def open_for(model: Model, config: DataConfig) -> Source:
+    """The source as the model reads it: for a language model, without clips."""
+    source = open_data(config)
+    return Texts(source) if isinstance(model, LanguageModel) else source
+
+
 def assemble(experiment: Experiment, train_source: Source, tokenizer: Tokenizer | None) -> Parts:
     """The parts of an experiment; its tokenizer is built from the training texts unless given.
 
@@ -180,10 +197,12 @@ def assemble(experiment: Experiment, train_source: Source, tokenizer: Tokenizer 
                     f"classes: {', '.join(names)}"
                 )
             return Parts(experiment, mesh, None, names)
-        case Adc() | Adiff():
+        case _:
             texts = list(train_source.texts())
             if tokenizer is None:
-                tokenizer = build_tokenizer(experiment.data.tokenizer, texts)
+                asked = [text for texts_of in PARAPHRASES.values() for text in texts_of]
+                known = texts + asked if experiment.data.encode.prompt_tokens else texts
+                tokenizer = build_tokenizer(experiment.data.tokenizer, known)
             check_lengths(experiment.data.encode, tokenizer, texts)
             _check_words(experiment.data.tokenizer, tokenizer, texts)
             return Parts(experiment, mesh, tokenizer)
@@ -259,6 +278,8 @@ def check_optimizer(experiment: Experiment, params: Mapping[str, Any]) -> None:
                 ("clips", held, "set model.freeze_encoder to True instead"),
                 ("lm", lm_held, "set model.freeze_lm to True instead"),
             ]
+        case LanguageModel():
+            wholes = []
         case Tagger():
             wholes = [("encoder", False, "a tagger trains its encoder, leave a part of it out")]
     for name, held, way_out in wholes:

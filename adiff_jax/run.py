@@ -23,6 +23,7 @@ from adiff_jax.experiment_json import from_json, to_json
 from adiff_jax.frozen_encoder import check_caches
 from adiff_jax.models.adc import Adc
 from adiff_jax.models.adiff import Adiff
+from adiff_jax.models.language_model import LanguageModel
 from adiff_jax.models.tagger import Tagger
 from adiff_jax.parallel.mesh import MeshConfig, check_divides, make_mesh, row_unit
 from adiff_jax.parts import (
@@ -31,7 +32,7 @@ from adiff_jax.parts import (
     assemble,
     check_optimizer,
     note_unsayable,
-    open_data,
+    open_for,
     training_order,
 )
 from adiff_jax.plots import plot_curves
@@ -74,7 +75,7 @@ def train(experiment: Experiment, workdir: epath.PathLike) -> RunDirectory:
     resumed = run.has_checkpoint()
     if resumed:
         _check_complete(run, experiment)
-    source = open_data(experiment.data.train)
+    source = open_for(experiment.model, experiment.data.train)
     if resumed and run.tokenizer.exists():
         stored: Tokenizer | None = load_tokenizer(run.path)
     else:
@@ -83,7 +84,7 @@ def train(experiment: Experiment, workdir: epath.PathLike) -> RunDirectory:
     if isinstance(experiment.model, Adiff):
         classes = run.read_classes() if run.classes.exists() else _given_classes(experiment.start)
         parts = replace(parts, classes=classes)
-    selected_on = open_data(experiment.data.validation)
+    selected_on = open_for(experiment.model, experiment.data.validation)
     if parts.tokenizer is not None:
         note_unsayable(parts.tokenizer, "data.validation", selected_on.texts())
     evaluate = validation(parts, selected_on)
@@ -98,7 +99,8 @@ def train(experiment: Experiment, workdir: epath.PathLike) -> RunDirectory:
     # Refuses now what is missing or does not fit.
     started = abstract if start_from is None else start_from(abstract)
     trained_on = (experiment.data.train, experiment.data.validation)
-    check_caches(trained_on, experiment, lambda: restore(run)[1] if resumed else started)
+    if parts.clips:
+        check_caches(trained_on, experiment, lambda: restore(run)[1] if resumed else started)
     run.claim(to_json(experiment), MAY_CHANGE)
     if parts.tokenizer is not None and not resumed and jax.process_index() == 0:
         parts.tokenizer.save(run.path)
@@ -156,9 +158,16 @@ def starting_from(experiment: Experiment, runs: Sequence[str]) -> Experiment:
         match there, experiment.model:
             case Tagger(), Adiff():
                 subtrees = (("", "clips"),)
+            case LanguageModel(), Adiff():
+                subtrees = (("lm", "lm"),)
             case Tagger(), Adc():
                 subtrees = (("encoder", "encoder"),)
-            case (Adiff(), Adiff()) | (Adc(), Adc()) | (Tagger(), Tagger()):
+            case (
+                (Adiff(), Adiff())
+                | (Adc(), Adc())
+                | (Tagger(), Tagger())
+                | (LanguageModel(), LanguageModel())
+            ):
                 subtrees = (("", ""),)
             case _:
                 raise ConfigError(

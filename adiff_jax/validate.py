@@ -5,6 +5,7 @@ Scores are flat names for the log and for choosing the best checkpoint: `validat
 `validation/events.f1` and, with several tiers in one source, `validation/tier_1/events.f1`, ...
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -24,7 +25,7 @@ from adiff_jax.evaluate.gather import gather_each, gather_objects
 from adiff_jax.evaluate.structured import Answer
 from adiff_jax.evaluate.tagging import tagging_scores
 from adiff_jax.models.tagger import TaggerModel
-from adiff_jax.objectives import Captioning, Tagging, disentanglement_controls
+from adiff_jax.objectives import Captioning, LanguageModelling, Tagging, disentanglement_controls
 from adiff_jax.parallel.mesh import local_rows
 from adiff_jax.parts import Parts
 from adiff_jax.protocol import Variables
@@ -43,6 +44,8 @@ def validation(parts: Parts, source: Source) -> Callable[[TrainState, int], Mapp
         match parts.objective:
             case Captioning():
                 scores = _captioning(parts, source, state.variables)
+            case LanguageModelling():
+                scores = language(parts, source, state.variables)
             case Tagging():
                 _, _, scores = tag(parts, source, state.variables)
         return {f"validation/{name}": value for name, value in scores.items()}
@@ -67,6 +70,13 @@ def _captioning(parts: Parts, source: Source, variables: Variables) -> Scores:
     )
     said = {prediction.id: prediction.text for prediction in predictions}
     return scores | sentence_scores([said[truth.id] for truth in truths], truths)
+
+
+def language(parts: Parts, source: Source, variables: Variables) -> Scores:
+    """Cross-entropy and perplexity of a token of the texts of a source."""
+    terms = partial(_terms, parts.objective, variables)
+    found = term_means(terms(parts.to_batch(rows)) for rows in parts.rows(source, targets=True))
+    return found | {"perplexity": math.exp(found["loss/language"])}
 
 
 def sentence_scores(texts: Sequence[str], truths: Sequence[Truth]) -> Scores:
@@ -117,11 +127,13 @@ def readers_of(truths: Sequence[Truth]) -> Readers:
 
 
 @partial(jax.jit, static_argnames="objective")
-def _terms(objective: Captioning, variables: Variables, batch: Batch) -> dict[str, Term]:
+def _terms(
+    objective: Captioning | LanguageModelling, variables: Variables, batch: Batch
+) -> dict[str, Term]:
     """Loss terms and metrics in evaluation mode, with SDD's controls where SDD is on."""
     terms, _, metrics = objective.loss(variables, batch, {}, False)
     found = {f"loss/{name}": term for name, term in terms.items()} | metrics
-    if objective.sdd.stage != "off":
+    if isinstance(objective, Captioning) and objective.sdd.stage != "off":
         found |= disentanglement_controls(objective, variables, batch)
     return found
 

@@ -100,13 +100,15 @@ class Encode:
     """Turns an `Example` into one row of the arrays of `adiff_jax.arrays.Batch`.
 
     Without a `tokenizer` no text is encoded, without `targets` no captions are, without `classes`
-    no labels: the row then lacks those keys. `labels` follow the order of `classes`.
+    no labels, and without `clips` no audio is wanted: the row then lacks those keys. `labels`
+    follow the order of `classes`.
     """
 
     config: EncodeConfig
     tokenizer: TextEncoder | None = None
     classes: tuple[str, ...] = ()
     targets: bool = True
+    clips: bool = True
 
     @cached_property
     def _wording(self) -> Wording | None:
@@ -129,7 +131,7 @@ class Encode:
         Errors: ValueError that says what is wrong with the example.
         """
         clips = example.embeddings or example.features or example.waves
-        if len(clips) not in (1, 2):
+        if self.clips and len(clips) not in (1, 2):
             raise ValueError(f"holds {len(clips)} clips; one or two are expected")
         row: Row = {
             "valid": np.bool_(True),

@@ -15,7 +15,7 @@ import pytest
 
 from adiff_jax import ablate, run
 from adiff_jax.ablate import Cell, Grid, load_grid, run_cells, share
-from adiff_jax.answer import Answering, First, answer
+from adiff_jax.answer import Answering, answer
 from adiff_jax.arrays import Batch
 from adiff_jax.cache import cached
 from adiff_jax.checkpoint.run_directory import RunDirectoryError
@@ -27,6 +27,7 @@ from adiff_jax.evaluate.predictions import Prediction, read_predictions, write_p
 from adiff_jax.experiment import ConfigError, Experiment
 from adiff_jax.experiment_json import to_json
 from adiff_jax.grid_table import collect
+from adiff_jax.known_pairs import First
 from adiff_jax.models.adc import AdcModel
 from adiff_jax.objectives import Captioning
 from tests.top import tiny_run

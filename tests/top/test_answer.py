@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from adiff_jax import answer, run
-from adiff_jax.answer import Answering, First, embeddings, score_file, sentences, swapped
+from adiff_jax import answer, known_pairs, run
+from adiff_jax.answer import Answering, score_file, sentences, swapped
 from adiff_jax.data.labelled import LabelledClips
 from adiff_jax.data.schema import Coverage, Example, Source, Truth
 from adiff_jax.data.synth.library import Folder
@@ -19,6 +19,7 @@ from adiff_jax.evaluate.captions import MetricError
 from adiff_jax.evaluate.predictions import Prediction, read_predictions, write_predictions
 from adiff_jax.evaluate.table import markdown_table
 from adiff_jax.experiment import ConfigError, Split
+from adiff_jax.known_pairs import First, embeddings, truths_of
 from adiff_jax.run import Trained
 from tests.top import tiny_run
 
@@ -32,7 +33,7 @@ def test_the_prediction_file_holds_every_example_once(
     answered: dict[str, Any], adc_run: Path, test_pairs: Source
 ):
     found = read_predictions(adc_run / "predictions" / "pairs.jsonl")
-    truths = answer.truths_of(test_pairs)
+    truths = truths_of(test_pairs)
     assert len(truths) == tiny_run.TEST
     assert [row.id for row in found] == [truth.id for truth in truths]
     assert [row.references for row in found] == [truth.references for truth in truths]
@@ -99,7 +100,7 @@ def test_baselines_read_every_caption_of_a_training_pair(
 def test_baselines_know_so_many_training_pairs_and_no_more(
     trained: Trained, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(answer, "RETRIEVAL_EXAMPLES", 5)
+    monkeypatch.setattr(known_pairs, "RETRIEVAL_EXAMPLES", 5)
     assert len(answer._known(trained)) == 5
 
 
@@ -189,7 +190,7 @@ def test_an_embedding_belongs_to_its_pair_whatever_else_is_embedded(
 
 
 def references(source: Source) -> list[Prediction]:
-    return [Prediction(truth.id, truth.references[0]) for truth in answer.truths_of(source)]
+    return [Prediction(truth.id, truth.references[0]) for truth in truths_of(source)]
 
 
 def test_the_references_themselves_score_full_marks_and_nothing_is_written(
@@ -333,7 +334,7 @@ def test_scores_say_how_much_of_a_published_table_they_cover(tagger_run: Path, t
 def test_scores_of_given_answers_say_it_too(
     trained: Trained, test_pairs: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    truths = answer.truths_of(test_pairs)
+    truths = truths_of(test_pairs)
     write_predictions(
         tmp_path / "p.jsonl", [Prediction(truth.id, truth.references[0]) for truth in truths]
     )

@@ -26,6 +26,7 @@ from adiff_jax.experiment import (
 from adiff_jax.experiment_json import from_json, to_json
 from adiff_jax.models.adc import Adc
 from adiff_jax.models.adiff import Adiff
+from adiff_jax.models.language_model import LanguageModel
 from adiff_jax.models.tagger import Tagger
 
 REQUIRED: dict[type, dict[str, Any]] = {
@@ -48,7 +49,8 @@ def made(kind: type) -> Any:
 def fitted(base: Any, name: str, part: Any) -> Any:
     """`base` with another part; an experiment's data are made for its model."""
     if isinstance(base, Experiment) and name == "model":
-        encode = EncodeConfig(rate=part.encoder.frontend.rate, prompt_tokens=40)
+        rate = 16_000 if isinstance(part, LanguageModel) else part.encoder.frontend.rate
+        encode = EncodeConfig(rate=rate, prompt_tokens=40)
         return dataclasses.replace(base, model=part, data=Data(encode=encode))
     if isinstance(part, Data) and CachedEmbeddings in classes_in(part):
         encode = EncodeConfig(rate=Adiff().encoder.frontend.rate, prompt_tokens=40)
@@ -87,7 +89,17 @@ def test_an_experiment_with_any_variant_of_any_part_reads_back_equal():
     for experiment in experiments:
         assert from_json(to_json(experiment)) == experiment
     seen = {kind for experiment in experiments for kind in classes_in(experiment)}
-    assert {Adc, Adiff, Tagger, CachedEmbeddings, CachedPairs, RecipeFile, Table, StartFrom} <= seen
+    assert {
+        Adc,
+        Adiff,
+        LanguageModel,
+        Tagger,
+        CachedEmbeddings,
+        CachedPairs,
+        RecipeFile,
+        Table,
+        StartFrom,
+    } <= seen
     assert len(experiments) > 50
 
 
