@@ -10,7 +10,7 @@ import functools
 import hashlib
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -88,13 +88,9 @@ class EditedPairs:
 
     def longest_texts(self, index: int) -> tuple[str, ...]:
         """Texts of which one is as long as any reference of pair `index`; no audio is made."""
-        scenes = self.scenes(index)
-        if self._tier in (2, 3):
-            return tuple(
-                explain(self._tier, scenes, signals, _longest, self._templates)
-                for signals in tiers.EXTREMES
-            )
-        return self._references(index, scenes, ())
+        scenes = self.scenes(index)  # the wording does not depend on the signals
+        said = (self._references(index, scenes, signals) for signals in tiers.EXTREMES)
+        return tuple(dict.fromkeys(text for texts in said for text in texts))
 
     def scenes(self, index: int) -> PairScenes:
         """The two scenes of pair `index` and the program between them."""
@@ -258,10 +254,6 @@ def _known_tier(tier: int) -> int:
     if tier not in (0, 1, 2, 3):
         raise ValueError(f"SynthPairs.tier is {tier}; it must be 0 (imperatives), 1, 2 or 3")
     return tier
-
-
-def _longest(wordings: Sequence[str]) -> str:
-    return max(wordings, key=len)
 
 
 def checked_index(index: int, size: int) -> int:
