@@ -10,7 +10,7 @@ import functools
 import hashlib
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -91,8 +91,9 @@ class EditedPairs:
         scenes = self.scenes(index)
         if self._tier in (2, 3):
             return tuple(
-                explain(self._tier, scenes, signals, _longest, self._templates)
+                text
                 for signals in tiers.EXTREMES
+                for text in self._references(index, scenes, signals)
             )
         return self._references(index, scenes, ())
 
@@ -258,10 +259,6 @@ def _known_tier(tier: int) -> int:
     if tier not in (0, 1, 2, 3):
         raise ValueError(f"SynthPairs.tier is {tier}; it must be 0 (imperatives), 1, 2 or 3")
     return tier
-
-
-def _longest(wordings: Sequence[str]) -> str:
-    return max(wordings, key=len)
 
 
 def checked_index(index: int, size: int) -> int:
