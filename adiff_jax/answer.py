@@ -94,23 +94,24 @@ def answer(trained: Trained, split: str, config: Answering) -> dict[str, Any]:
         scores, labels, _ = tag(parts, source, trained.variables)
         metrics = {"tagging": tagging_scores(scores, labels, parts.classes)}
     else:
+        truths = truths_of(source)
         if parts.tokenizer is not None:
-            said = (text for truth in truths_of(source) for text in truth.references)
+            said = (text for truth in truths for text in truth.references)
             note_unsayable(parts.tokenizer, split, said)
         decode = config.decode or parts.experiment.evaluation.decode
         if decode != parts.experiment.evaluation.decode:
             name = f"{split}.{decode.replace(':', '_').replace(',', '_')}"
-        check_required(truths_of(source), CaptionConfig(require=config.require))
+        check_required(truths, CaptionConfig(require=config.require))
         without_training = _training_missing(trained)
-        predictions = sentences(trained, source, decode)
-        backward = sentences(trained, source, decode, swap=True)
+        predictions = sentences(trained, source, decode, truths=truths)
+        backward = sentences(trained, source, decode, swap=True, truths=truths)
         if jax.process_index() == 0:
             trained.directory.predictions.mkdir(parents=True, exist_ok=True)
             write_predictions(trained.directory.predictions / f"{name}.jsonl", predictions)
         known = None if without_training else known_pairs(trained.parts)
         others = {} if known is None else answer_like(parts, trained.variables, source, known)
-        similarity, unknown = pair_similarity(parts, trained.variables, source)
-        found = _score(source, predictions, config, others, similarity)
+        similarity, unknown = pair_similarity(parts, trained.variables, source, truths)
+        found = _score(truths, predictions, config, others, similarity)
         metrics = {**found, "decode": decode}
         if unknown:
             metrics["missing"]["similarity"] = unknown
@@ -119,11 +120,11 @@ def answer(trained: Trained, split: str, config: Answering) -> dict[str, Any]:
         else:
             metrics["retrieval_examples"] = len(known)
         if "structured" in metrics:
-            both = _consistency(source, predictions, backward)
+            both = _consistency(truths, predictions, backward)
             consistency = float(both.values.sum() / both.counts.sum())
             metrics["structured"]["swap"] = {"consistent": consistency}
             measured = Scored(metrics, {"structured.swap.consistent": both})
-            add_intervals(measured, truths_of(source), ScoreConfig())
+            add_intervals(measured, truths, ScoreConfig())
         if isinstance(source, EditedPairs) and isinstance(parts.experiment.model, Adc):
             looked = attention_on_edits(parts, trained.variables, parts.rows(source), source)
             if looked is not None:
@@ -152,19 +153,24 @@ def score_file(
     if isinstance(trained.parts.experiment.model, Tagger):
         raise ConfigError(f"{trained.directory.path} is a tagger: sentences do not answer it")
     source = open_data(trained.parts.experiment.split(split))
-    scores = _score(source, read_predictions(path), config, {})
+    scores = _score(truths_of(source), read_predictions(path), config, {})
     return scores | {"split": split, **_coverage(source)}
 
 
 def sentences(
-    trained: Trained, source: Source, decode: str, swap: bool = False
+    trained: Trained,
+    source: Source,
+    decode: str,
+    swap: bool = False,
+    truths: Sequence[Truth] | None = None,
 ) -> list[Prediction]:
-    """The best sentence for every example; with `swap`, of the clips in the other order."""
+    """The best sentence for every example; with `swap`, of the clips in the other order. `truths`
+    are those of `source` where they are at hand: some sources make audio for them."""
     batches = trained.parts.rows(source)
     return evaluate(
         trained.parts.decoder(trained.variables, parse_strategy(decode)),
         map(swapped, batches) if swap else batches,
-        truths_of(source),
+        truths_of(source) if truths is None else truths,
         process=jax.process_index(),
         processes=jax.process_count(),
         gather=gather_objects,
@@ -196,13 +202,12 @@ def _coverage(source: Source) -> dict[str, Any]:
 
 
 def _score(
-    source: Source,
+    truths: Sequence[Truth],
     predictions: Sequence[Prediction],
     config: Answering,
     others: dict[str, Sequence[Prediction]],
     similarity: dict[str, float] | None = None,
 ) -> dict[str, Any]:
-    truths = truths_of(source)
     return score(
         predictions,
         truths,
@@ -214,11 +219,11 @@ def _score(
 
 
 def _consistency(
-    source: Source, forward: Sequence[Prediction], backward: Sequence[Prediction]
+    examples: Sequence[Truth], forward: Sequence[Prediction], backward: Sequence[Prediction]
 ) -> Measure:
     """Whether swapping the clips inverts what is said; 0 of 0 where captions are asked for."""
-    truths = {truth.id: truth for truth in truths_of(source)}
-    readers = readers_of(list(truths.values()))
+    truths = {truth.id: truth for truth in examples}
+    readers = readers_of(examples)
     there, back = (
         {row.id: readers.program(row.text, truths[row.id]) for row in said}
         for said in (forward, backward)

@@ -1,5 +1,6 @@
 """How alike the clips of each pair sound to a model's encoder, to score pairs by it."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from adiff_jax.arrays import Batch
-from adiff_jax.data.schema import Source
+from adiff_jax.data.schema import Source, Truth
 from adiff_jax.evaluate.gather import gather_each
 from adiff_jax.models.adc import Adc
 from adiff_jax.models.adiff import Adiff
@@ -32,11 +33,11 @@ def hears_clips_alone(model: object) -> bool:
 
 
 def pair_similarity(
-    parts: Parts, variables: Variables, source: Source
+    parts: Parts, variables: Variables, source: Source, truths: Sequence[Truth]
 ) -> tuple[dict[str, float] | None, str]:
     """`clip_similarity` by id, or None and why not; for sources without explanations of tier 1 to
-    3, whose scores are not told by it, None and "". A collective."""
-    truths = [source.truth(index) for index in range(len(source))]
+    3, whose scores are not told by it, None and "". `truths` are those of `source`, in order. A
+    collective."""
     if not any(truth.tier for truth in truths):
         return None, ""
     if not hears_clips_alone(parts.experiment.model):

@@ -77,17 +77,19 @@ def test_a_clip_is_as_like_itself_as_can_be_and_less_like_others(pairs: Pairs) -
 def test_similarities_are_by_id_and_only_of_explanations(pairs: Pairs) -> None:
     parts = parts_of(adc(), pairs)
     variables = made(parts, pairs)
-    by_id, unknown = pair_similarity(parts, variables, pairs)
+    truths = [pairs.truth(index) for index in range(6)]
+    by_id, unknown = pair_similarity(parts, variables, pairs, truths)
     expected = clip_similarity(parts, variables, pairs)
     assert not unknown
-    assert [by_id[pairs.truth(i).id] for i in range(6)] == pytest.approx(expected.tolist())
+    assert [by_id[truth.id] for truth in truths] == pytest.approx(expected.tolist())
     imperatives = open_source(tiny_run.pairs("test", 6))
-    assert pair_similarity(parts, variables, imperatives) == (None, "")
+    truths = [imperatives.truth(index) for index in range(6)]
+    assert pair_similarity(parts, variables, imperatives, truths) == (None, "")
 
 
 def test_a_model_that_hears_clips_together_has_no_similarity(pairs: Pairs) -> None:
     parts = parts_of(tiny_run.adc("unused"), pairs)
-    found, unknown = pair_similarity(parts, {}, pairs)
+    found, unknown = pair_similarity(parts, {}, pairs, [pairs.truth(0)])
     assert found is None and "hears both clips" in unknown
     assert hears_clips_alone(Adiff()) and hears_clips_alone(Adc())
     assert not hears_clips_alone(Adc(StridedByolA(channels=2), difference_channel=True))

@@ -182,6 +182,8 @@ class ExplanationRows:
             edits=truth.edits,
             prompt=truth.prompt,
             tier=truth.tier,
+            heard=truth.heard,
+            backgrounds=truth.backgrounds,
         )
 
     def truth(self, index: int) -> Truth:

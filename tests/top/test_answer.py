@@ -20,6 +20,7 @@ from adiff_jax.evaluate.predictions import Prediction, read_predictions, write_p
 from adiff_jax.evaluate.table import markdown_table
 from adiff_jax.experiment import ConfigError, Split
 from adiff_jax.known_pairs import First, embeddings, truths_of
+from adiff_jax.parts import Parts
 from adiff_jax.run import Trained
 from tests.top import tiny_run
 
@@ -348,3 +349,41 @@ def test_scores_of_given_answers_say_it_too(
     monkeypatch.setattr(answer, "open_data", lambda config: test_pairs)
     metrics = score_file(trained, "pairs", tmp_path / "p.jsonl", Answering())
     assert "coverage" not in metrics and "Coverage" not in markdown_table({"mine": metrics})
+
+
+def explained(trained: Trained, directory: Path) -> Trained:
+    """The run with the split "explained", of tier 1, writing elsewhere."""
+    experiment = trained.parts.experiment
+    split = Split("explained", replace(tiny_run.pairs("test", tiny_run.TEST), tier=1))
+    experiment = replace(experiment, data=replace(experiment.data, test=(split,)))
+    parts = replace(trained.parts, experiment=experiment)
+    return replace(trained, parts=parts, directory=run.RunDirectory.at(directory))
+
+
+def test_explanations_are_scored_and_a_model_that_hears_pairs_says_why_not_by_similarity(
+    trained: Trained, tmp_path: Path
+):
+    metrics = answer.answer(explained(trained, tmp_path), "explained", Answering())
+    # Its answers are imperatives, in which no explanation of a change can be read.
+    assert metrics["explanations"]["count"] == tiny_run.TEST
+    assert metrics["explanations"]["unreadable"]["change"] == 1
+    assert metrics["structured"]["unreadable"]["share"] == 1
+    assert metrics["structured"]["swap"]["consistent"] == 0
+    assert "similarity" not in metrics
+    assert "hears both clips" in metrics["missing"]["similarity"]
+
+
+def test_scores_are_told_by_the_similarity_of_the_clips_where_it_is_known(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def alike(parts: Parts, variables: Any, source: Source, truths: list[Truth]) -> Any:
+        return {truth.id: place / 10 for place, truth in enumerate(truths)}, ""
+
+    monkeypatch.setattr(answer, "pair_similarity", alike)
+    metrics = answer.answer(explained(trained, tmp_path), "explained", Answering())
+    quartiles = metrics["similarity"]
+    assert [quartiles[name]["count"] for name in "1234"] == [3] * 4
+    assert (quartiles["1"]["lowest"], quartiles["4"]["highest"]) == (0.0, 1.1)
+    assert any("explanations" in quartiles[name] for name in "1234")
+    assert "similarity" not in metrics["missing"]
+    assert json.loads((tmp_path / "metrics.json").read_text())["similarity"].keys() == set("1234")
