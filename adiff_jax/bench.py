@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from adiff_jax import bench_adiff
 from adiff_jax.arrays import Batch
 from adiff_jax.audio.frontends import BYOLA, HTSAT, LogMel, log_mel
 from adiff_jax.data.order import RowOrder
@@ -288,4 +289,5 @@ SUBJECTS: dict[str, Callable[[], Iterator[Row]]] = {
     "train": _train_step,
     "decoding": _decoding,
     "loader": _loader,
+    "adiff": bench_adiff.rows,
 }

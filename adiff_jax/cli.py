@@ -19,7 +19,7 @@ from adiff_jax import (
     verbs_explain_pairs,
 )
 
-SUBJECTS = "log-mel, encoder, decoder, train, decoding, loader"
+SUBJECTS = "log-mel, encoder, decoder, train, decoding, loader, adiff"
 """What `bench` times, named here because asking for help imports nothing heavy."""
 
 Verb = Callable[[argparse.Namespace, list[str]], None]

@@ -1,14 +1,15 @@
 """Timing calls, and the table that says how long they took on which machine.
 
 A call is made a few times to warm up (and compile), then timed until both `LEAST_CALLS` calls and
-`LEAST_SECONDS` seconds have passed; the table gives the median and the quartiles.
+`LEAST_SECONDS` seconds have passed; the table gives the median and the quartiles. Calls that are to
+be compared take turns, so that whatever else the machine does meets all of them.
 """
 
 import os
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,12 +87,27 @@ def machine() -> str:
 
 def measure(call: Callable[[], Any], warm_up: int = 2) -> Timing:
     """Time `call`; arrays that it returns are waited for."""
-    for _ in range(warm_up):
-        jax.block_until_ready(call())
-    seconds: list[float] = []
-    while len(seconds) < LEAST_CALLS or sum(seconds) < LEAST_SECONDS:
-        start = time.perf_counter()
-        jax.block_until_ready(call())
-        seconds.append(time.perf_counter() - start)
+    return timing_of(take_turns([call], warm_up)[0])
+
+
+def take_turns(calls: Sequence[Callable[[], Any]], warm_up: int = 2) -> list[list[float]]:
+    """Seconds of every call, round after round, each called once a round.
+
+    Rounds go on until every call has had `LEAST_SECONDS`; arrays that it returns are waited for.
+    """
+    for call in calls:
+        for _ in range(warm_up):
+            jax.block_until_ready(call())
+    seconds: list[list[float]] = [[] for _ in calls]
+    while len(seconds[0]) < LEAST_CALLS or min(map(sum, seconds)) < LEAST_SECONDS:
+        for call, taken in zip(calls, seconds, strict=True):
+            start = time.perf_counter()
+            jax.block_until_ready(call())
+            taken.append(time.perf_counter() - start)
+    return seconds
+
+
+def timing_of(seconds: Sequence[float]) -> Timing:
+    """Median and quartiles of these calls."""
     lower, median, upper = statistics.quantiles(seconds, n=4, method="inclusive")
     return Timing(median, lower, upper, len(seconds))

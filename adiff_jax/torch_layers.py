@@ -1,9 +1,11 @@
-"""What the bench puts beside ours: the same layers in PyTorch, where it is installed."""
+"""What the bench puts beside ours: the same layers in PyTorch, where it is installed; GPT-2 is
+that of transformers."""
 
 from collections.abc import Callable
 from typing import Any
 
 from adiff_jax.models.byola import ByolA, StridedByolA
+from adiff_jax.models.gpt2 import Gpt2
 from adiff_jax.models.text_decoder import TextDecoder
 
 
@@ -58,3 +60,24 @@ def torch_decoder(torch: Any, config: TextDecoder) -> Any:
     return torch.nn.TransformerDecoderLayer(
         config.width, config.heads, config.hidden, 0.0, batch_first=True
     )
+
+
+def torch_gpt2(config: Gpt2) -> Any:
+    """GPT-2 with its head, in evaluation mode; None without torch or transformers."""
+    try:
+        import transformers
+    except ImportError:
+        return None
+    settings = transformers.GPT2Config(
+        n_layer=config.layers,
+        n_head=config.heads,
+        n_embd=config.width,
+        n_positions=config.positions,
+        vocab_size=config.vocab_size,
+        resid_pdrop=config.dropout,
+        embd_pdrop=config.dropout,
+        attn_pdrop=config.dropout,
+        bos_token_id=0,
+        eos_token_id=0,
+    )
+    return transformers.GPT2LMHeadModel(settings).eval()
