@@ -14,7 +14,7 @@ from etils import epath
 
 from adiff_jax.attention_span import attention_on_edits
 from adiff_jax.clip_similarity import pair_similarity
-from adiff_jax.data.schema import Arrays, Source, coverage_of
+from adiff_jax.data.schema import Arrays, Source, Truth, coverage_of
 from adiff_jax.data.sources import RecipeFile
 from adiff_jax.data.synth.made import EditedPairs
 from adiff_jax.decode.generate import parse_strategy
