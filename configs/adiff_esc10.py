@@ -1,9 +1,10 @@
 """ADIFF in small on ESC-10 pairs: the model and data that its stages share.
 
 The stages are files of their own, each started from what the ones before it have trained; see
-`adiff_esc10_stage3.py` for all commands. As it stands, this is the model on audio, nothing frozen
-but the encoder: what the embedding cache is made from.
+`adiff_esc10_stage3.py` for all commands. As it stands, this is the model on audio in one stage,
+nothing frozen but the encoder; the embedding cache is made of its pairs.
 
+    adiff train configs/adiff_esc10.py --init runs/htsat_esc10_tagging
     adiff data embed configs/adiff_esc10.py --encoder runs/htsat_esc10_tagging \\
         --out runs/adiff_esc10_embeddings/train --size 12000
 

@@ -7,9 +7,12 @@ import jax
 import jax.numpy as jnp
 
 from adiff_jax.arrays import Batch
+from adiff_jax.data.embeddings import CachedEmbeddings
 from adiff_jax.data.features import CachedPairs
 from adiff_jax.experiment import Experiment
 from adiff_jax.models.adc import Adc
+from adiff_jax.models.adiff import Adiff
+from adiff_jax.models.language_model import LanguageModel
 from adiff_jax.models.tagger import Tagger
 
 
@@ -30,7 +33,27 @@ def abstract_batch(experiment: Experiment) -> Batch:
         scene_id=array((), jnp.int32),
         changed=array((), jnp.bool_),
     )
+    text = {
+        "tokens": array((encode.max_tokens,), jnp.int32),
+        "tokens_mask": array((encode.max_tokens,), jnp.bool_),
+    }
     match experiment.model:
+        case LanguageModel():
+            return replace(batch, audio_1=None, length_1=None, **text)
+        case Adiff(encoder=encoder):
+            cached = isinstance(experiment.data.train, CachedEmbeddings)
+            embedding = array((1, encoder.embedding_width), jnp.float32) if cached else None
+            return replace(
+                batch,
+                audio_1=None if cached else wave,
+                audio_2=None if cached else wave,
+                features_1=embedding,
+                features_2=embedding,
+                length_2=length,
+                prompt=array((encode.prompt_tokens,), jnp.int32),
+                prompt_mask=array((encode.prompt_tokens,), jnp.bool_),
+                **text,
+            )
         case Tagger(classes=classes):
             return replace(batch, labels=array((classes,), jnp.float32))
         case Adc():
@@ -43,6 +66,5 @@ def abstract_batch(experiment: Experiment) -> Batch:
                 features_1=frames,
                 features_2=frames,
                 length_2=length,
-                tokens=array((encode.max_tokens,), jnp.int32),
-                tokens_mask=array((encode.max_tokens,), jnp.bool_),
+                **text,
             )

@@ -90,8 +90,10 @@ class Sorted:
 def test_baselines_read_every_caption_of_a_training_pair(
     trained: Trained, test_pairs: Source, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(answer, "open_data", lambda config: Sorted(test_pairs))
-    found = answer._baselines(trained, test_pairs, answer._known(trained))
+    monkeypatch.setattr(known_pairs, "open_data", lambda config: Sorted(test_pairs))
+    parts, variables = trained.parts, trained.variables
+    known = known_pairs.known_pairs(parts)
+    found = known_pairs.answer_like(parts, variables, test_pairs, known)
     assert {row.text for row in found["most frequent"]} == {"make it louder"}
     # every pair is its own nearest one; the caption that is said differs from pair to pair
     said = [row.text for row in found["nearest"]]
@@ -102,7 +104,7 @@ def test_baselines_know_so_many_training_pairs_and_no_more(
     trained: Trained, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(known_pairs, "RETRIEVAL_EXAMPLES", 5)
-    assert len(answer._known(trained)) == 5
+    assert len(known_pairs.known_pairs(trained.parts)) == 5
 
 
 def test_answering_twice_writes_the_same_bytes(
