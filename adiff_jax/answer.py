@@ -150,8 +150,9 @@ def score_file(
     trained: Trained, split: str, path: epath.PathLike, config: Answering
 ) -> dict[str, Any]:
     """Scores of another system's answers to the same examples; nothing is written."""
-    if isinstance(trained.parts.experiment.model, Tagger):
-        raise ConfigError(f"{trained.directory.path} is a tagger: sentences do not answer it")
+    if isinstance(trained.parts.experiment.model, Tagger | LanguageModel):
+        what = "a tagger" if trained.parts.clips else "a language model"
+        raise ConfigError(f"{trained.directory.path} is {what}: sentences do not answer it")
     source = open_data(trained.parts.experiment.split(split))
     scores = _score(truths_of(source), read_predictions(path), config, {})
     return scores | {"split": split, **_coverage(source)}

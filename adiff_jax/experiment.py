@@ -133,7 +133,7 @@ class Experiment:
             case Tagger():
                 return Tagging(self.model)
             case LanguageModel():
-                return LanguageModelling(self.model)
+                return LanguageModelling(self.model, constrain)
 
     def split(self, name: str) -> DataConfig:
         """The source to score under this name: a test split, or "validation"."""

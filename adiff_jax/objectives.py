@@ -140,10 +140,11 @@ class LanguageModelling:
     """Cross-entropy of every token of a text from those before it."""
 
     model: LanguageModel = LanguageModel()
+    constrain: Constrain = unconstrained
 
     @property
     def module(self) -> Any:  # LanguageModelModule
-        return LanguageModelModule(self.model)
+        return LanguageModelModule(self.model, self.constrain)
 
     @property
     def weights(self) -> Mapping[str, float]:

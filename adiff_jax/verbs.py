@@ -93,8 +93,8 @@ def evaluate(options: argparse.Namespace, rest: list[str]) -> None:
         else:
             metrics = answer(trained, split, config)
             name = trained.parts.experiment.name
-        if "tagging" in metrics:
-            print(json.dumps(metrics["tagging"], indent=2))
+        if wordless := {"tagging", "language"} & metrics.keys():
+            print(json.dumps(metrics[wordless.pop()], indent=2))
         else:
             print(f"{split}, {metrics.get('decode', 'given answers')}")
             print(markdown_table({name: metrics}))

@@ -11,7 +11,7 @@ from typing import Literal
 import jax.numpy as jnp
 from flax import linen as nn
 
-from adiff_jax.arrays import Batch, Output
+from adiff_jax.arrays import Batch, Constrain, Output, unconstrained
 from adiff_jax.models.gpt2 import GPT2_SMALL_LM, Gpt2, Gpt2Module
 
 
@@ -43,6 +43,7 @@ class LanguageModelModule(nn.Module):
     carry over to ADIFF's."""
 
     config: LanguageModel
+    constrain: Constrain = unconstrained
 
     def setup(self) -> None:
         self.lm = Gpt2Module(self.config.lm, jnp.dtype(self.config.compute))
@@ -53,4 +54,5 @@ class LanguageModelModule(nn.Module):
         before = jnp.full((batch.tokens.shape[0], context), self.config.end_id, jnp.int32)
         tokens = jnp.concatenate([before, batch.tokens[:, :-1]], axis=1)
         hidden = self.lm(self.lm.embed(tokens), train)
-        return Output(self.lm.logits(hidden[:, context - 1 :]))
+        logits = self.lm.logits(hidden[:, context - 1 :])
+        return Output(self.constrain(logits, ("batch", None, "vocab")))
