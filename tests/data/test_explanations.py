@@ -12,7 +12,15 @@ from adiff_jax.data.builders.table_source import Table
 from adiff_jax.data.builders.tables import build_tables
 from adiff_jax.data.explanations import KINDS, ExplanationRows, both, captioning_targets
 from adiff_jax.data.prompts import CANONICAL, kind_of
-from adiff_jax.data.schema import OPERATIONS, Captioned, Coverage, Example, Foretelling, Truth
+from adiff_jax.data.schema import (
+    OPERATIONS,
+    Captioned,
+    Coverage,
+    Described,
+    Example,
+    Foretelling,
+    Truth,
+)
 from adiff_jax.data.sources import (
     Explanations,
     NaturalPairs,
@@ -44,6 +52,20 @@ def opened(config: Explanations) -> ExplanationRows:
 
 def kinds(source: ExplanationRows) -> list[str]:
     return [kind_of(source.truth(index).prompt) for index in range(len(source))]
+
+
+@pytest.mark.parametrize("stored", [False, True], ids=["made", "table"])
+def test_rows_are_described_as_they_are_read(stored: bool, tmp_path: Path) -> None:
+    config = Explanations(PAIRS, captioning=0.25)
+    if stored:
+        build_tables({"train": opened(config)}, tmp_path, progress=False)
+        config = Explanations(Table(str(tmp_path)), captioning=0.1)
+    source = opened(config)
+    assert isinstance(source, Described)
+    for index in (0, 1, 2, len(source) - 1):
+        read = source[index]
+        assert source.described(index) == replace(read, waves=(), rate=0)
+        assert read.clips == read.described_clips
 
 
 # --- tiers --------------------------------------------------------------------------------------

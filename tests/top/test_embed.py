@@ -13,6 +13,7 @@ import pytest
 
 from adiff_jax import cli, run
 from adiff_jax import embed as embedding
+from adiff_jax.answer import Answering, answer, sentences
 from adiff_jax.arrays import Batch
 from adiff_jax.data.embeddings import CachedEmbeddings, EmbeddedSource
 from adiff_jax.data.order import RowOrder
@@ -353,6 +354,29 @@ def test_a_run_trains_on_it_and_keeps_the_encoder(trained_on_it: Path, tagger_ru
     kept, given = (jax.tree.leaves(t) for t in (variables["params"]["clips"], tagger["params"]))
     for one, other in zip(kept, given, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_it_says_the_same_of_cached_pairs_as_of_their_audio(
+    trained_on_it: Path, cache: Path, tagger_run: Path
+):
+    trained = run.load_trained(trained_on_it)
+    heard = open_source(adiff(tagger_run).data.train)
+    cached = EmbeddedSource(CachedEmbeddings(str(cache)))
+    said, again = (sentences(trained, source, "greedy") for source in (heard, cached))
+    assert [row.id for row in said] == [row.id for row in again]
+    assert [row.text for row in said] == [row.text for row in again]
+
+
+def test_a_split_of_another_encoder_is_not_answered(trained_on_it: Path, copied: Path):
+    about = json.loads((copied / "about.json").read_text())
+    (copied / "about.json").write_text(json.dumps(about | {"encoder": "0" * 64}))
+    trained = run.load_trained(trained_on_it)
+    experiment = trained.parts.experiment
+    test = (Split("stale", CachedEmbeddings(str(copied))),)
+    experiment = replace(experiment, data=replace(experiment.data, test=test))
+    trained = replace(trained, parts=replace(trained.parts, experiment=experiment))
+    with pytest.raises(ConfigError, match="of another encoder than the one"):
+        answer(trained, "stale", Answering())
 
 
 def test_the_encoder_of_an_adiff_run_makes_the_same_cache(
