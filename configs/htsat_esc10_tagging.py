@@ -6,11 +6,15 @@
 Recordings of ESC-10 are looked for in `esc10` here, then in `$ADIFF_DATA/esc10`: folds 1 to 3 less
 a quarter of their original recordings for training, that quarter for validation, fold 4 for test.
 
-Two CPU cores: TODO minutes. Validation mAP TODO.
+Two CPU cores: 1.05 CPU seconds a step, hence about 15 minutes when nothing else runs (not timed on
+an idle machine). Validation mAP .51 after 250 steps; no run has reached the end yet. At half the
+rate and with SpecAugment it was .45, .53 and .58 after 200, 400 and 600 steps, .60 on new mixes of
+the training recordings.
 """
 
 from dataclasses import replace
 
+from adiff_jax.audio.augment import SpecAugment
 from adiff_jax.data.pipeline import LoaderConfig
 from adiff_jax.data.sources import LabelledMixes
 from adiff_jax.data.synth.library import Folder
@@ -26,8 +30,10 @@ TRAIN = Folder("esc10", folds=(1, 2, 3), holdout="train")
 VALIDATION = Folder("esc10", folds=(1, 2, 3), holdout="validation")
 TEST = Folder("esc10", folds=(4,))
 
-# A few minutes from scratch are too short a training to leave blocks out.
-ENCODER = replace(HTSAT_SMALL, stochastic_depth=0.0)
+# So short a training from scratch fits new mixes of the training recordings no better than those of
+# the others: what would keep it from fitting them too well only slows it.
+UNMASKED = SpecAugment(time_stripes=0, mel_stripes=0)
+ENCODER = replace(HTSAT_SMALL, stochastic_depth=0.0, augment=UNMASKED)
 
 
 def get_config() -> Experiment:
@@ -43,13 +49,13 @@ def get_config() -> Experiment:
             loader=LoaderConfig(workers=1),
         ),
         train=TrainConfig(
-            steps=1000,
+            steps=1500,
             global_batch=32,
-            eval_every=200,
-            save_every=200,
+            eval_every=250,
+            save_every=250,
             best_metric="validation/mAP",
             optimizer=Optimizer(
-                learning_rate=1e-3, schedule=WarmupCosine(warmup=100), clip_norm=1.0
+                learning_rate=2e-3, schedule=WarmupCosine(warmup=100), clip_norm=1.0
             ),
         ),
         evaluation=Evaluation(batch=32),
