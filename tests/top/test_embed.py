@@ -45,7 +45,7 @@ def pairs(split: str, size: int) -> SynthPairs:
 
 def adiff(tagger_run: Path) -> Experiment:
     """A tiny ADIFF that hears with the encoder of the tagger."""
-    language = Gpt2(layers=1, heads=2, width=16, positions=96, vocab_size=160)
+    language = Gpt2(layers=1, heads=2, width=16, positions=128, vocab_size=512)
     return Experiment(
         name="tiny_adiff",
         model=replace(adiff_toys.ADIFF, clips=tiny_run.tagger().model, lm=language),
