@@ -1,7 +1,8 @@
 """`adiff evaluate`: the answers of a trained run, or of any other system, and their scores.
 
 Writes `predictions/SPLIT.jsonl`, the scores beside it, and `metrics.json`, the latest scores. A
-decoding strategy other than the experiment's own has files of its own: `SPLIT.beam_4.jsonl`.
+decoding strategy other than the experiment's own has files of its own, `SPLIT.beam_4.jsonl`, and
+so has a control, `SPLIT.zero_prefix.jsonl`, which leaves `metrics.json` alone.
 """
 
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from etils import epath
 
 from adiff_jax.attention_span import attention_on_edits
 from adiff_jax.clip_similarity import pair_similarity
+from adiff_jax.controls import Control, under_control
 from adiff_jax.data.schema import Arrays, Source, Truth, coverage_of
 from adiff_jax.data.sources import RecipeFile
 from adiff_jax.data.synth.made import EditedPairs
@@ -38,6 +40,7 @@ from adiff_jax.experiment import ConfigError, Split
 from adiff_jax.frozen_encoder import check_caches
 from adiff_jax.known_pairs import answer_like, known_pairs, truths_of
 from adiff_jax.models.adc import Adc
+from adiff_jax.models.adiff import Adiff
 from adiff_jax.models.language_model import LanguageModel
 from adiff_jax.models.tagger import Tagger
 from adiff_jax.parts import note_unsayable, open_data, open_for
@@ -49,11 +52,13 @@ from adiff_jax.validate import language, readers_of, tag
 class Answering:
     """How to answer: `decode` as in `decode.generate.parse_strategy`; "" is the experiment's own.
 
-    `require` names metrics that must not be missing ("spice").
+    `require` names metrics that must not be missing ("spice"). Under a `control` the clips are not
+    heard (`adiff_jax.controls`), and only the sentences themselves are scored.
     """
 
     decode: str = ""
     require: tuple[Metric, ...] = ()
+    control: Control | None = None
 
 
 def with_recipe(trained: Trained, path: str, folder: str) -> tuple[Trained, str]:
@@ -78,10 +83,15 @@ def with_recipe(trained: Trained, path: str, folder: str) -> tuple[Trained, str]
 def answer(trained: Trained, split: str, config: Answering) -> dict[str, Any]:
     """Answer a split with a run, write predictions and scores, and return the scores.
 
-    Without the training data there are no baselines, and `missing` says why. Raises MetricError
-    when a required metric fails, and before anything is decoded when it cannot run.
+    Without the training data, and under a control, there are no baselines, and `missing` says why.
+    Raises MetricError when a required metric fails, and before anything is decoded when it cannot
+    run; ConfigError for a control that means nothing to the model.
     """
     parts, name = trained.parts, split
+    if config.control and isinstance(parts.experiment.model, Adc | Adiff):
+        parts, variables = under_control(parts, trained.variables, split, config.control)
+        trained = replace(trained, parts=parts, variables=variables)
+        name += f".{config.control.replace('-', '_')}"
     config_of_split = parts.experiment.split(split)
     source = open_for(parts.experiment.model, config_of_split)
     if parts.clips:
@@ -100,23 +110,25 @@ def answer(trained: Trained, split: str, config: Answering) -> dict[str, Any]:
             note_unsayable(parts.tokenizer, split, said)
         decode = config.decode or parts.experiment.evaluation.decode
         if decode != parts.experiment.evaluation.decode:
-            name = f"{split}.{decode.replace(':', '_').replace(',', '_')}"
+            name += f".{decode.replace(':', '_').replace(',', '_')}"
         check_required(truths, CaptionConfig(require=config.require))
-        without_training = _training_missing(trained)
+        alone = f"answered under {config.control}" if config.control else _training_missing(trained)
         predictions = sentences(trained, source, decode, truths=truths)
         backward = sentences(trained, source, decode, swap=True, truths=truths)
         if jax.process_index() == 0:
             trained.directory.predictions.mkdir(parents=True, exist_ok=True)
             write_predictions(trained.directory.predictions / f"{name}.jsonl", predictions)
-        known = None if without_training else known_pairs(trained.parts)
+        known = None if alone else known_pairs(parts)
         others = {} if known is None else answer_like(parts, trained.variables, source, known)
-        similarity, unknown = pair_similarity(parts, trained.variables, source, truths)
+        similarity, unknown = None, alone
+        if not config.control:
+            similarity, unknown = pair_similarity(parts, trained.variables, source, truths)
         found = _score(truths, predictions, config, others, similarity)
         metrics = {**found, "decode": decode}
         if unknown:
             metrics["missing"]["similarity"] = unknown
         if known is None:
-            metrics["missing"]["baselines"] = without_training
+            metrics["missing"]["baselines"] = alone
         else:
             metrics["retrieval_examples"] = len(known)
         if "structured" in metrics:
@@ -129,20 +141,23 @@ def answer(trained: Trained, split: str, config: Answering) -> dict[str, Any]:
             looked = attention_on_edits(parts, trained.variables, parts.rows(source), source)
             if looked is not None:
                 metrics["attention"] = {"edited_span": looked}
+    if config.control:
+        metrics["control"] = config.control
     metrics |= {"split": split, "checkpoint": trained.step, **_coverage(source)}
     if jax.process_index() == 0:
         trained.directory.predictions.mkdir(parents=True, exist_ok=True)
         write_metrics(trained.directory.predictions / f"{name}.metrics.json", metrics)
-        write_metrics(trained.directory.metrics, metrics)
+        if not config.control:
+            write_metrics(trained.directory.metrics, metrics)
     return metrics
 
 
 def _says_nothing(trained: Trained, what: str, config: Answering) -> None:
     """Raise ConfigError for options of sentences."""
-    if config.decode or config.require:
+    given = {"decode": config.decode, "require": config.require, "control": config.control}
+    for option in (name for name, value in given.items() if value):
         raise ConfigError(
-            f"{trained.directory.path} is {what}, which says nothing: leave out "
-            f"{'--decode' if config.decode else '--require'}"
+            f"{trained.directory.path} is {what}, which says nothing: leave out --{option}"
         )
 
 

@@ -1,6 +1,7 @@
 """The command line: parses, calls one function, prints.
 
-adiff demo | train | evaluate | explain | convert | export | ablate | data | bench | metrics
+adiff demo | train | evaluate | compare | explain | convert | export | ablate | data | bench |
+metrics
 """
 
 import argparse
@@ -13,6 +14,7 @@ from typing import Any
 from adiff_jax import (
     convert_verbs,
     verbs,
+    verbs_compare,
     verbs_data,
     verbs_embed,
     verbs_explain,
@@ -112,6 +114,7 @@ def _parser() -> argparse.ArgumentParser:
         "answer a test split exactly once per example and score it",
         "Examples:\n  adiff evaluate runs/adc_esc10 --split single --decode beam:4\n"
         "  adiff evaluate runs/adc_esc10 --split single --predictions other_system.jsonl\n"
+        "  adiff evaluate runs/adiff --split single --control zero-prefix\n"
         "  adiff evaluate runs/adc_esc10 --recipe recipes/fold5_single.json --folder ESC-50",
     )
     evaluate.add_argument("run_directory")
@@ -121,6 +124,11 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--folder", help="the recordings of --recipe (default esc10)")
     evaluate.add_argument(
         "--decode", default="", help="greedy, greedy:repetition=1.2, beam:4, sample:0.8, ..."
+    )
+    evaluate.add_argument(
+        "--control",
+        choices=["shuffled-audio", "zero-prefix", "random-encoder"],
+        help="answer without hearing the clips, into files of its own",
     )
     evaluate.add_argument("--predictions", help="score these answers (JSON lines: id, text)")
     evaluate.add_argument(
@@ -139,6 +147,10 @@ def _parser() -> argparse.ArgumentParser:
             verbs_explain.EXAMPLES,
         )
     )
+
+    summary = "tell two files of answers apart, pair by pair"
+    compare = verb("compare", verbs_compare.compare, summary, verbs_compare.EXAMPLES)
+    verbs_compare.add_arguments(compare)
 
     convert = verb(
         "convert",

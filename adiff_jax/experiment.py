@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from adiff_jax.arrays import Constrain, unconstrained
+from adiff_jax.data.controls import Shuffled
 from adiff_jax.data.embeddings import CachedEmbeddings
 from adiff_jax.data.features import CachedPairs
 from adiff_jax.data.pipeline import LoaderConfig
@@ -38,12 +39,17 @@ class ConfigError(ValueError):
 _PACKAGES = "_config_"
 """How the packages are called that config files are loaded into."""
 
-DataConfig = SourceConfig | CachedPairs | CachedEmbeddings
+DataConfig = SourceConfig | CachedPairs | CachedEmbeddings | Shuffled
 """Whatever can be trained on or scored."""
 
 
 Model = Adc | Adiff | Tagger | LanguageModel
 """Whatever can be trained."""
+
+
+def heard_of(config: DataConfig) -> DataConfig:
+    """What the clips of a source come from: `config` itself, or what it shuffles."""
+    return config.pairs if isinstance(config, Shuffled) else config
 
 
 @dataclass(frozen=True)
@@ -118,9 +124,9 @@ class Experiment:
         sources = {"data.train": self.data.train, "data.validation": self.data.validation}
         sources |= {f"data.test, {split.name}": split.source for split in self.data.test}
         for name, source in sources.items():
-            if (size := getattr(source, "size", 1)) < 1:
+            if (size := getattr(heard_of(source), "size", 1)) < 1:
                 raise ConfigError(f"{name}.size is {size}: give at least 1 example")
-            if isinstance(source, CachedEmbeddings):
+            if isinstance(heard_of(source), CachedEmbeddings):
                 _check_embeddings(name, self.model, self.data.encode)
 
     def objective(

@@ -17,7 +17,7 @@ from adiff_jax.data.embedding_files import ClipPlace, EmbeddingFiles, StoredClip
 from adiff_jax.data.embeddings import CachedEmbeddings, clip_places
 from adiff_jax.data.read_clips import HashClips
 from adiff_jax.data.transforms import EncodeConfig
-from adiff_jax.experiment import ConfigError, DataConfig, Experiment, Model
+from adiff_jax.experiment import ConfigError, DataConfig, Experiment, Model, heard_of
 from adiff_jax.experiment_json import source_from_json
 from adiff_jax.models.adiff import Adiff
 from adiff_jax.models.tagger import Tagger, TaggerModel
@@ -103,7 +103,7 @@ def check_caches(
 ) -> None:
     """`check_cache` for those of `sources` that are cached embeddings, with the encoder of the
     variables that `held` gives."""
-    for source in sources:
+    for source in map(heard_of, sources):
         if isinstance(source, CachedEmbeddings):
             tagger, variables = clip_encoder(experiment.model, held())
             check_cache(source.path, tagger, variables, experiment.data.encode)

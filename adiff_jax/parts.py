@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from adiff_jax.arrays import Batch
 from adiff_jax.data.buckets import BucketOrder, caption_lengths
+from adiff_jax.data.controls import Shuffled, ShuffledSource
 from adiff_jax.data.embeddings import CachedEmbeddings, EmbeddedSource
 from adiff_jax.data.features import CachedPairs, CachedSource
 from adiff_jax.data.order import RowOrder
@@ -166,6 +167,8 @@ def open_data(config: DataConfig) -> Source:
             return CachedSource(config)
         case CachedEmbeddings():
             return EmbeddedSource(config)
+        case Shuffled(pairs=pairs, seed=seed):
+            return ShuffledSource(open_data(pairs), seed)
         case _:
             return open_source(config)
 

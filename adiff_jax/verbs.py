@@ -78,6 +78,8 @@ def evaluate(options: argparse.Namespace, rest: list[str]) -> None:
         raise ValueError("--folder says where the recordings of --recipe are; give both")
     if options.predictions and options.decode:
         raise ValueError("--predictions are answers already: leave out --decode")
+    if options.predictions and options.control:
+        raise ValueError("--predictions are answers already: leave out --control")
     enable_compile_cache()
     trained = load_trained(options.run_directory)
     names = [split.name for split in trained.parts.experiment.data.test] or ["validation"]
@@ -85,7 +87,7 @@ def evaluate(options: argparse.Namespace, rest: list[str]) -> None:
         trained, options.split = with_recipe(trained, options.recipe, options.folder or "esc10")
     if options.predictions and not options.split and len(names) > 1:
         raise ValueError(f"--predictions: which split is answered? --split {' | '.join(names)}")
-    config = Answering(options.decode, tuple(options.require))
+    config = Answering(options.decode, tuple(options.require), options.control)
     for split in [options.split] if options.split else names:
         if options.predictions:
             metrics = score_file(trained, split, options.predictions, config)
@@ -96,7 +98,8 @@ def evaluate(options: argparse.Namespace, rest: list[str]) -> None:
         if wordless := {"tagging", "language"} & metrics.keys():
             print(json.dumps(metrics[wordless.pop()], indent=2))
         else:
-            print(f"{split}, {metrics.get('decode', 'given answers')}")
+            how = filter(None, (metrics.get("decode", "given answers"), options.control))
+            print(", ".join([split, *how]))
             print(markdown_table({name: metrics}))
 
 

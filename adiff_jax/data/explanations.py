@@ -22,6 +22,7 @@ from adiff_jax.data.schema import (
     Truth,
     coverage_of,
     described,
+    recordings_of,
 )
 from adiff_jax.data.synth import clip_captions
 from adiff_jax.data.synth.made import EditedPairs
@@ -210,6 +211,12 @@ class ExplanationRows:
             if isinstance(source, Foretelling):
                 return source.longest_texts(place)
         return self.truth(index).references
+
+    def recordings(self, index: int) -> tuple[str, ...]:
+        """The original recordings heard in the clips of row `index`; no audio is made."""
+        question = self._question(index)
+        source, place = self._pairs.pair(question[0]) if question else self._pairs.row(index)[:2]
+        return recordings_of(source, place)
 
     def clip_captions(self, index: int) -> tuple[tuple[str, ...], ...]:
         """The sentences about each clip of row `index`; no audio is made."""

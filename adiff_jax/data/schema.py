@@ -181,6 +181,22 @@ class Foretelling(Source, Protocol):
 
 
 @runtime_checkable
+class Traceable(Source, Protocol):
+    """A source that must make audio for its references, but not to say what it is made of."""
+
+    def recordings(self, index: int) -> tuple[str, ...]:
+        """`Truth.recordings` of example `index`; no audio is made."""
+        ...
+
+
+def recordings_of(source: Source, index: int) -> tuple[str, ...]:
+    """The original recordings heard in example `index`; no audio is made where none need be."""
+    if isinstance(source, Traceable):
+        return source.recordings(index)
+    return source.truth(index).recordings
+
+
+@runtime_checkable
 class Described(Source, Protocol):
     """A source that tells what an example holds without reading its audio."""
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from adiff_jax.data.schema import Coverage
+from adiff_jax.evaluate.intervals import Interval
 from adiff_jax.evaluate.similarity import QUARTILES
 
 ROWS = (
@@ -64,9 +65,7 @@ def markdown_table(systems: Mapping[str, Mapping[str, Any]], rows: Sequence[str]
     published split was there to be scored.
     """
     columns = list(_with_baselines(systems))
-    further = [*EXPLANATIONS, *_tier_rows(columns), *_similarity_rows(columns), *OF_MODELS]
-    shown = (row for row in further if any(_cell(own, row) for _, own in columns))
-    rows = [*rows, *(row for row in shown if row not in rows)]
+    rows = [*rows, *(row for row in _further(columns) if row not in rows)]
     cells = [["score", *(system for system, _ in columns)]]
     reasons: dict[str, list[str]] = {}
     for row in rows:
@@ -93,6 +92,43 @@ def markdown_table(systems: Mapping[str, Mapping[str, Any]], rows: Sequence[str]
     for coverage, who in _coverages(systems).items():
         lines += ["", f"Coverage: {coverage} ({', '.join(who)})."]
     return "\n".join(lines) + "\n"
+
+
+def difference_table(
+    first: Mapping[str, Any], second: Mapping[str, Any], differences: Mapping[str, Interval]
+) -> str:
+    """One row for each score that two systems have: both values, first - second, its interval.
+
+    Args:
+        first: what `scoring.measure` gave of one system.
+        second: of the other, on the same pairs.
+        differences: by dotted name of the score, where they can be told.
+    """
+    columns = [("first", first), ("second", second)]
+    rows = [
+        row for row in (*ROWS, *_further(columns)) if all(_cell(own, row) for _, own in columns)
+    ]
+    cells = [["score", "first", "second", "difference", "interval"]]
+    for row in rows:
+        cells.append([_title(row), *(str(_cell(own, row)) for _, own in columns)])
+        if found := differences.get(row):
+            low, high = (_number(end, row, "+") for end in (found.low, found.high))
+            cells[-1] += [_number(found.mean, row, "+"), f"{low} to {high}"]
+        else:
+            cells[-1] += [ABSENT, ABSENT]
+    lines = _padded(cells)
+    if differences and any(row not in differences for row in rows):
+        lines += [
+            "",
+            f"{ABSENT}: scores of the whole set, or whose denominator depends on what is said",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _further(columns: "Columns") -> list[str]:
+    """Scores that are shown where any of the systems has them."""
+    further = [*EXPLANATIONS, *_tier_rows(columns), *_similarity_rows(columns), *OF_MODELS]
+    return [row for row in further if any(_cell(own, row) for _, own in columns)]
 
 
 def _coverages(systems: Mapping[str, Mapping[str, Any]]) -> dict[Coverage, list[str]]:
@@ -173,8 +209,9 @@ def _without(scores: Mapping[str, Any], rows: Sequence[str]) -> Iterator[str]:
         yield f"intervals of {', '.join(of)}: {reason}"
 
 
-def _number(value: float, row: str) -> str:
-    return f"{value:.3f}" if row.endswith(NOT_SHARES) else f"{100 * value:.1f}"
+def _number(value: float, row: str, sign: str = "") -> str:
+    share = not row.endswith(NOT_SHARES)
+    return f"{100 * value:{sign}.1f}" if share else f"{value:{sign}.3f}"
 
 
 def _reason(scores: Mapping[str, Any], row: str) -> str:

@@ -14,6 +14,7 @@ import pytest
 
 from adiff_jax import cli, run, verbs
 from adiff_jax.audio.io import write_audio
+from adiff_jax.controls import Control
 from adiff_jax.data.builders.table_source import Table, TableSource
 from adiff_jax.data.schema import Source
 from adiff_jax.data.sources import RecipeFile, open_source
@@ -28,6 +29,7 @@ VERBS = (
     "train",
     "evaluate",
     "explain",
+    "compare",
     "convert",
     "export",
     "ablate",
@@ -109,6 +111,14 @@ def test_the_verbs_are_those_whose_help_is_tested():
         if isinstance(action, argparse._SubParsersAction)
     ]
     assert tuple(verbs) == VERBS
+
+
+def test_the_controls_that_can_be_asked_for_are_those_that_there_are(
+    capsys: pytest.CaptureFixture[str],
+):
+    said = fails(capsys, "evaluate", "somewhere", "--control", "silence")
+    for control in get_args(Control):
+        assert control in said
 
 
 def test_the_metrics_that_can_be_required_are_those_that_can_be_computed(
@@ -247,6 +257,7 @@ def test_what_computes_keeps_its_compiled_programs(
         (["data", "synth", "absent.py", "--out", "x"], "absent.py does not exist"),
         (["evaluate", "nowhere", "--spilt", "x"], "unknown argument '--spilt'"),
         (["data", "verify", "absent.csv"], "absent.csv"),
+        (["compare", "a.jsonl", "b.jsonl"], "neither a.jsonl nor b.jsonl is, or lies in the pred"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_exit_code_2(
@@ -317,6 +328,11 @@ def loaded(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> Trained:
         (["--decode", "bean:4"], "decoding strategy 'bean:4': 'bean' is not known."),
         (["--predictions", "absent.jsonl"], "absent.jsonl"),
         (["--predictions", "a.jsonl", "--decode", "greedy"], "answers already: leave out --decode"),
+        (
+            ["--predictions", "a.jsonl", "--control", "zero-prefix"],
+            "answers already: leave out --control",
+        ),
+        (["--control", "zero-prefix"], "Adc has no prefix"),
     ],
 )
 def test_a_mistake_about_a_run_is_one_sentence_and_exit_code_2(

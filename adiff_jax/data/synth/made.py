@@ -92,6 +92,11 @@ class EditedPairs:
         said = (self._references(index, scenes, signals) for signals in tiers.EXTREMES)
         return tuple(dict.fromkeys(text for texts in said for text in texts))
 
+    def recordings(self, index: int) -> tuple[str, ...]:
+        """The originals heard in pair `index`; no audio is made."""
+        scenes = self.scenes(index)
+        return self._heard(scenes.first, scenes.second)
+
     def scenes(self, index: int) -> PairScenes:
         """The two scenes of pair `index` and the program between them."""
         planned = None
