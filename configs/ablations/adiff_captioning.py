@@ -1,0 +1,24 @@
+"""Position captioning: a fifth of the rows, none of them, two fifths, at equal steps.
+
+    adiff ablate configs/ablations/adiff_captioning.py
+
+after, once for 0 and once for 40 (the fifth is what the other grids are trained on):
+
+    adiff data embed configs/ablations/adiff_captions_0.py --size 12000 \\
+        --encoder runs/htsat_esc10_tagging --out runs/adiff_esc10_embeddings/captions_0
+"""
+
+from dataclasses import replace
+
+from adiff_jax.data.embeddings import CachedEmbeddings
+
+from .adiff import Grid, get_config, grid
+
+
+def get_grid() -> Grid:
+    base = get_config()
+    cells = {"20": base}
+    for share in ("0", "40"):
+        train = CachedEmbeddings(f"runs/adiff_esc10_embeddings/captions_{share}")
+        cells[share] = replace(base, data=replace(base.data, train=train))
+    return grid("adiff_captioning", cells)

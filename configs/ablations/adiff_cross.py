@@ -1,0 +1,18 @@
+"""Cross-projection: with it, the naive baseline, and that with as many parameters.
+
+    adiff ablate configs/ablations/adiff_cross.py
+
+`naive-deeper` has a layer more in either audio mapper: together, what cross-projection holds.
+"""
+
+from dataclasses import replace
+
+from .adiff import Grid, get_config, grid
+
+
+def get_grid() -> Grid:
+    base = get_config()
+    naive = replace(base.model, cross=None)
+    deeper = replace(naive, mappers=replace(naive.mappers, audio_layers=3))
+    models = {"cross-projection": base.model, "naive": naive, "naive-deeper": deeper}
+    return grid("adiff_cross", {name: replace(base, model=m) for name, m in models.items()})
