@@ -13,10 +13,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from flax import struct
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from adiff_jax.arrays import NextLogits, Tokens
 
@@ -114,13 +115,15 @@ class Gpt2Module(nn.Module):
         config, rows = self.config, inputs.shape[0]
         x = self._placed(inputs, capacity)
         prefix = []
-        for layer in self.layers:
+        for layer in self.layers[:-1]:
             x, seen = layer(x, False)
             prefix.append(seen)
+        x, seen = self.layers[-1].last(x)
+        prefix.append(seen)
         room = jnp.zeros((rows, config.heads, capacity, config.width // config.heads), self.dtype)
         said = (KeysValues(room, room),) * config.layers
         cache = Gpt2Cache(tuple(prefix), said, jnp.zeros(rows, jnp.int32))
-        return self._next_logits(self.norm(x[:, -1])), cache
+        return self._next_logits(self.norm(x)), cache
 
     def extend(self, cache: Gpt2Cache, token: Int[Array, " b"]) -> tuple[NextLogits, Gpt2Cache]:
         """Append `token`; logits of the one after it."""
@@ -186,6 +189,13 @@ class Gpt2Layer(nn.Module):
         x = x + self.drop(self._feed_forward(x), deterministic=not train)
         return x, KeysValues(keys, values)
 
+    def last(self, x: Float[Array, "b t d"]) -> tuple[Float[Array, "b d"], KeysValues]:
+        """The same for the last position only; keys and values of all."""
+        queries, keys, values = jnp.moveaxis(self.qkv(self.norm_1(x)), (2, 3), (0, 2))
+        seen = KeysValues(keys, values)
+        everything = jnp.ones((1, x.shape[1]), bool)
+        return self._attend(x[:, -1], queries[:, :, -1], (seen,), everything), seen
+
     def step(
         self,
         x: Float[Array, "b d"],
@@ -201,20 +211,30 @@ class Gpt2Layer(nn.Module):
             jnp.where(here, keys[:, :, None], said.keys),
             jnp.where(here, values[:, :, None], said.values),
         )
-        both = (prefix, said)
-        scores = [
-            jnp.einsum("bhk,bhsk->bhs", queries, part.keys, preferred_element_type=jnp.float32)
-            for part in both
-        ]
         read = prefix.keys.shape[2]
         seen = jnp.arange(read + index.size) <= read + length[:, None]
+        return self._attend(x, queries, (prefix, said), seen), said
+
+    def _attend(
+        self,
+        x: Float[Array, "b d"],
+        queries: Float[Array, "b h k"],
+        parts: tuple[KeysValues, ...],
+        seen: Bool[Array, "#b s"],
+    ) -> Float[Array, "b d"]:
+        """The layer at one position a row, which reads all of `parts` that is `seen`."""
+        scores = [
+            jnp.einsum("bhk,bhsk->bhs", queries, part.keys, preferred_element_type=jnp.float32)
+            for part in parts
+        ]
         weights = self._softmax(jnp.concatenate(scores, axis=-1), seen[:, None])
+        ends = np.cumsum([part.keys.shape[2] for part in parts])[:-1]
         attended = sum(
             jnp.einsum("bhs,bhsk->bhk", share, part.values)
-            for share, part in zip(jnp.split(weights, [read], axis=-1), both, strict=True)
+            for share, part in zip(jnp.split(weights, ends, axis=-1), parts, strict=True)
         )
         x = x + self.out(attended)
-        return x + self._feed_forward(x), said
+        return x + self._feed_forward(x)
 
     def _softmax(self, scores: jax.Array, mask: jax.Array) -> jax.Array:
         """Attention weights from scores before scaling, over the last axis; in float32."""
