@@ -190,6 +190,8 @@ def test_a_run_that_is_killed_goes_on_with_what_is_missing(
             env={**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[1])},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            # a shell that runs the tests in the background has its children ignore interrupts
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
         assert fifth.wait(60)
         process.send_signal(how)

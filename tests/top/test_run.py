@@ -47,10 +47,10 @@ def same(tree: Any, other: Any) -> bool:
 def test_a_trained_run_is_loaded_from_its_directory_and_nothing_else(
     adc_copy: Path, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    def closed(config: Any) -> None:
+    def closed(*config: Any) -> None:
         raise AssertionError(f"{config} was opened")
 
-    monkeypatch.setattr(run, "open_data", closed)
+    monkeypatch.setattr(run, "open_for", closed)
     monkeypatch.setattr(parts_room, "open_source", closed)
     monkeypatch.chdir(tmp_path)
     moved = run.load_trained("copied")
@@ -86,7 +86,7 @@ def test_a_tagger_is_loaded_without_its_recordings(
     tagger_run: Path, monkeypatch: pytest.MonkeyPatch
 ):
     trained_on = parts_room.open_data(tiny_run.tagger().data.train)
-    monkeypatch.setattr(run, "open_data", None)
+    monkeypatch.setattr(run, "open_for", None)
     assert run.load_trained(tagger_run).parts.classes == trained_on.classes
 
 
