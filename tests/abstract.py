@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from adiff_jax.arrays import Batch
 from adiff_jax.data.embeddings import CachedEmbeddings
 from adiff_jax.data.features import CachedPairs
-from adiff_jax.experiment import Experiment
+from adiff_jax.experiment import Experiment, heard_of
 from adiff_jax.models.adc import Adc
 from adiff_jax.models.adiff import Adiff
 from adiff_jax.models.language_model import LanguageModel
@@ -41,7 +41,7 @@ def abstract_batch(experiment: Experiment) -> Batch:
         case LanguageModel():
             return replace(batch, audio_1=None, length_1=None, **text)
         case Adiff(encoder=encoder):
-            cached = isinstance(experiment.data.train, CachedEmbeddings)
+            cached = isinstance(heard_of(experiment.data.train), CachedEmbeddings)
             embedding = array((1, encoder.embedding_width), jnp.float32) if cached else None
             return replace(
                 batch,

@@ -1,23 +1,21 @@
 """What the grids of ADIFF start from: stage 2 of the small one, from the runs that it needs.
 
 `configs/adiff_esc10_stage3.py` says how those are made: runs/htsat_esc10_tagging,
-runs/adiff_esc10_text, and the embeddings that the cells are trained on. Compared is tier 1.
+runs/adiff_esc10_text, and the embeddings that the cells are trained on.
 """
 
 from dataclasses import replace
 
-from adiff_jax.ablate import Cell, Grid
+from adiff_jax.ablate import Cell as Cell
+from adiff_jax.ablate import Grid as Grid
 from adiff_jax.experiment import Experiment, StartFrom
 
 from ..adiff_esc10_stage2 import get_config as grounding
 
 CLIPS = StartFrom("runs/htsat_esc10_tagging", (("", "clips"),))
 TEXT = StartFrom("runs/adiff_esc10_text", (("lm", "lm"),))
+SPLIT = "single_tier1"
 
 
 def get_config() -> Experiment:
     return replace(grounding(), start=(CLIPS, TEXT))
-
-
-def grid(name: str, cells: dict[str, Experiment]) -> Grid:
-    return Grid(name, tuple(Cell(*cell) for cell in cells.items()), split="single_tier1")

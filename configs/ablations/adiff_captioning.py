@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from adiff_jax.data.embeddings import CachedEmbeddings
 
-from .adiff import Grid, get_config, grid
+from .adiff import SPLIT, Cell, Grid, get_config
 
 
 def get_grid() -> Grid:
@@ -21,4 +21,4 @@ def get_grid() -> Grid:
     for share in ("0", "40"):
         train = CachedEmbeddings(f"runs/adiff_esc10_embeddings/captions_{share}")
         cells[share] = replace(base, data=replace(base.data, train=train))
-    return grid("adiff_captioning", cells)
+    return Grid("adiff_captioning", tuple(Cell(*cell) for cell in cells.items()), split=SPLIT)

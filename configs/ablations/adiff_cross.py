@@ -7,7 +7,7 @@
 
 from dataclasses import replace
 
-from .adiff import Grid, get_config, grid
+from .adiff import SPLIT, Cell, Grid, get_config
 
 
 def get_grid() -> Grid:
@@ -15,4 +15,5 @@ def get_grid() -> Grid:
     naive = replace(base.model, cross=None)
     deeper = replace(naive, mappers=replace(naive.mappers, audio_layers=3))
     models = {"cross-projection": base.model, "naive": naive, "naive-deeper": deeper}
-    return grid("adiff_cross", {name: replace(base, model=m) for name, m in models.items()})
+    cells = (Cell(name, replace(base, model=model)) for name, model in models.items())
+    return Grid("adiff_cross", tuple(cells), split=SPLIT)

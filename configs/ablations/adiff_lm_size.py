@@ -10,7 +10,7 @@
 
 from dataclasses import replace
 
-from .adiff import CLIPS, TEXT, Grid, get_config, grid
+from .adiff import CLIPS, SPLIT, TEXT, Cell, Grid, get_config
 
 
 def get_grid() -> Grid:
@@ -21,4 +21,4 @@ def get_grid() -> Grid:
         text = replace(TEXT, run=f"{TEXT.run}_{layers}x{width}")
         model = replace(base.model, lm=lm)
         cells[f"{layers}x{width}"] = replace(base, model=model, start=(CLIPS, text))
-    return grid("adiff_lm_size", cells)
+    return Grid("adiff_lm_size", tuple(Cell(*cell) for cell in cells.items()), split=SPLIT)

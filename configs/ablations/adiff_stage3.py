@@ -10,10 +10,10 @@ from dataclasses import replace
 from adiff_jax.experiment import StartFrom
 
 from ..adiff_esc10_stage3 import get_config
-from .adiff import Grid, grid
+from .adiff import SPLIT, Cell, Grid
 
 
 def get_grid() -> Grid:
     base = replace(get_config(), start=(StartFrom("runs/adiff_esc10_stage2", (("", ""),)),))
     frozen = replace(base, model=replace(base.model, freeze_lm=True))
-    return grid("adiff_stage3", {"with": base, "without": frozen})
+    return Grid("adiff_stage3", (Cell("with", base), Cell("without", frozen)), split=SPLIT)

@@ -252,6 +252,12 @@ def test_the_naive_baseline_has_a_control_with_as_many_parameters() -> None:
     assert count(shapes_of(Adiff(cross=None))) == BASE - 18_898_944
 
 
+def test_the_naive_baseline_of_the_small_preset_has_such_a_control_too() -> None:
+    naive = replace(ADIFF_SMALL, cross=None)
+    deeper = replace(naive, mappers=replace(naive.mappers, audio_layers=3))
+    assert count(shapes_of(deeper)) == count(shapes_of(ADIFF_SMALL)) > count(shapes_of(naive))
+
+
 def test_the_small_preset_has_a_few_million_parameters() -> None:
     assert 3e6 < count(shapes_of(ADIFF_SMALL)) < 12e6
 

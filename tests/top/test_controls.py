@@ -130,8 +130,8 @@ def test_with_shuffled_audio_each_says_what_the_pair_it_hears_is_answered(
     shuffled = ShuffledSource(open_source(explained("test", tiny_run.TEST)), 0)
     heard = [plain[shuffled.heard_by(index)] for index in range(len(plain))]
     assert [row.text for row in found] == [row.text for row in heard]
-    np.testing.assert_allclose(logprobs(found), logprobs(heard), atol=1e-3)
-    assert np.abs(logprobs(found) - logprobs(plain)).max() > 1e-2  # pairs are not answered alike
+    np.testing.assert_allclose(logprobs(found), logprobs(heard), atol=5e-4)
+    assert (np.abs(logprobs(found) - logprobs(plain)) > 1e-3).sum() > 8  # not so its own pair
 
 
 def test_with_a_zero_prefix_every_pair_that_is_asked_the_same_is_told_the_same(
