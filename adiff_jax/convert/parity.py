@@ -1,4 +1,4 @@
-"""`adiff parity`: a PyTorch module beside its Flax twin: shapes, outputs and gradients.
+"""A PyTorch module beside its Flax twin: shapes, outputs and gradients.
 
 A file defines `get_parity() -> Parity`; see docs/porting.md. Both modules get the same weights
 (those that PyTorch made, each moved by noise, so that no zero bias or unit gain hides a mistake)
