@@ -25,7 +25,11 @@ from adiff_jax.models.adiff import Adiff
 from adiff_jax.models.byola import ByolA
 from adiff_jax.models.cnn10 import Cnn10
 from adiff_jax.models.htsat import Htsat
+from adiff_jax.models.language_model import LanguageModel
 from adiff_jax.models.tagger import Tagger
+
+LONGEST = 280
+"""Tokens of the longest answers, those of tier 3."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ def _adiff(entries: Mapping[str, np.ndarray], source: Source) -> Found:
     tokenizer = _vocabulary(Gpt2Vocabulary(), model.vocab_size)
     return Found(
         adiff_shapes(model),
-        _language_experiment("adiff", model),
+        _adiff_experiment(model),
         "adiff explain {out} first.wav second.wav",
         named_classes(source.classes, model.clips.classes),
         tokenizer,
@@ -70,18 +74,21 @@ def _adiff(entries: Mapping[str, np.ndarray], source: Source) -> Found:
 
 
 def _gpt2(entries: Mapping[str, np.ndarray], source: Source) -> Found:
-    """A run of ADIFF that holds the language model only."""
+    """A run of the language model alone, its texts where ADIFF's will stand."""
     del entries
     lm = gpt2.config_of(read_config(source.path))
     beside = (source.path / "vocab.json").is_file()
     folder = Gpt2Vocabulary(str(source.path.resolve())) if beside else Gpt2Vocabulary()
-    model = Adiff(lm=lm, separator_id=min(Adiff.separator_id, lm.vocab_size - 1))
+    tokenizer = _vocabulary(folder, lm.vocab_size)
+    context = min(Adiff().prefix_length, lm.positions // 2)
+    model = LanguageModel(lm, end_id=tokenizer.end_id, context=context)
+    encode = EncodeConfig(max_tokens=min(LONGEST, lm.positions - context))
     return Found(
         language_model_shapes(lm),
-        _language_experiment("gpt2", model),
-        "adiff train CONFIG, with start=(StartFrom('{out}', subtrees=(('lm', 'lm'),)),) in CONFIG",
+        Experiment("gpt2", model, data=Data(encode=encode, tokenizer=Gpt2Vocabulary())),
+        "adiff train configs/adiff_stage2.py --init {out}",
         (),
-        _vocabulary(folder, lm.vocab_size),
+        tokenizer,
     )
 
 
@@ -138,16 +145,16 @@ def _data(frontend: LogMel) -> Data:
     return Data(encode=EncodeConfig(rate=frontend.rate))
 
 
-def _language_experiment(name: str, model: Adiff) -> Experiment:
-    """Clips of ten seconds, tiled when shorter; answers as long as the longest of tier 3."""
+def _adiff_experiment(model: Adiff) -> Experiment:
+    """Clips of ten seconds, tiled when shorter."""
     encode = EncodeConfig(
         rate=model.encoder.frontend.rate,
-        max_tokens=min(280, model.lm.positions - model.prefix_length),
+        max_tokens=min(LONGEST, model.lm.positions - model.prefix_length),
         short="tile",
         prompt_tokens=model.mappers.tokens,
         compat=model.compat,
     )
-    return Experiment(name, model, data=Data(encode=encode, tokenizer=Gpt2Vocabulary()))
+    return Experiment("adiff", model, data=Data(encode=encode, tokenizer=Gpt2Vocabulary()))
 
 
 def _vocabulary(config: Gpt2Vocabulary, size: int) -> Tokenizer:

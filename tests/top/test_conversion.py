@@ -19,13 +19,14 @@ from adiff_jax.convert.engine import ConversionError, StateDict
 from adiff_jax.convert.torch_files import read_state, write_state
 from adiff_jax.convert_verbs import KINDS as NAMED
 from adiff_jax.data.tokenizers import load_tokenizer
-from adiff_jax.experiment import StartFrom
+from adiff_jax.experiment import StartFrom, load_experiment
 from adiff_jax.models.adc import Adc
 from adiff_jax.models.byola import ByolA
 from adiff_jax.models.cnn10 import Cnn10
 from adiff_jax.models.gpt2 import Gpt2
+from adiff_jax.models.language_model import LanguageModel
 from adiff_jax.objectives import Captioning
-from adiff_jax.run import load_trained, pretrained, restore
+from adiff_jax.run import load_trained, pretrained, restore, starting_from
 from tests.convert.states import (
     State,
     adiff_state,
@@ -202,8 +203,10 @@ def test_a_directory_of_gpt2_gives_a_language_model_and_its_vocabulary(
     monkeypatch.delenv("ADIFF_DATA")  # the files beside the weights are enough
     convert("gpt2", tmp_path / "hf", tmp_path / "run")
     experiment, variables, _ = restore(RunDirectory.at(tmp_path / "run"))
-    assert experiment.model.lm == Gpt2(1, 2, 16, 200, 50257)
+    assert experiment.model == LanguageModel(Gpt2(1, 2, 16, 200, 50257), 50256, context=100)
     assert set(variables["params"]) == {"lm"}
+    grounded = starting_from(load_experiment("configs/adiff_stage2.py"), [str(tmp_path / "run")])
+    assert grounded.start == (StartFrom(str(tmp_path / "run"), (("lm", "lm"),)),)
     assert load_tokenizer(tmp_path / "run").vocab_size == 50257
     export(tmp_path / "run", tmp_path / "again.safetensors")
     assert_same(
