@@ -1,14 +1,16 @@
 """Stage 2 of ADIFF at the paper's scale, grounding: HTSAT and GPT-2 frozen, what joins them learns.
 
-    adiff data explanations --audio AUDIO --train acd_train_*.csv --validation acd_val_*.csv \\
+    adiff data explanations --audio AUDIOCAPS --train acd_train_*.csv --validation acd_val_*.csv \\
         --test acd_test_*.csv --out tables/acd
+    adiff data explanations --audio CLOTHO --train cld_train_*.csv --validation cld_val_*.csv \\
+        --test cld_eval_*.csv --out tables/cld
     adiff convert gpt2 GPT2_FOLDER runs/gpt2
     adiff train configs/adiff_stage2.py --init runs/adiff_stage1 --init runs/gpt2
     adiff train configs/adiff_stage3.py --init runs/adiff_stage2
-    adiff evaluate runs/adiff_stage3 --split tier1
+    adiff evaluate runs/adiff_stage3 --split acd_tier1
 
-ACD are AudioCaps pairs; for CLD build tables of Clotho pairs likewise, and name them with
-`--data.train.pairs.path`. With the encoder frozen, `adiff data embed configs/adiff_stage2.py
+ACD are pairs of AudioCaps, CLD pairs of Clotho; tier 3 of their test sets is not published.
+With the encoder frozen, `adiff data embed configs/adiff_stage2.py
 --encoder runs/adiff_stage1 --crops 8 --out CACHE` takes its share of a step away.
 
 Learning rate, warm-up, steps and batch are ours: the paper's are not known, nor are the share of
@@ -17,6 +19,7 @@ position captioning and the prompts. Never trained by us: cost and score are unk
 
 from adiff_jax.data.builders.table_source import Table
 from adiff_jax.data.gpt2_vocabulary import Gpt2Vocabulary
+from adiff_jax.data.joined import Joined
 from adiff_jax.data.pipeline import LoaderConfig
 from adiff_jax.data.sources import Explanations
 from adiff_jax.data.transforms import EncodeConfig
@@ -25,7 +28,12 @@ from adiff_jax.models.adiff import Adiff
 from adiff_jax.train.loop import TrainConfig
 from adiff_jax.train.optim import Optimizer, WarmupCosine
 
-TABLES = "tables/acd"
+TABLES = {"acd": "tables/acd", "cld": "tables/cld"}
+
+
+def joined(split: str) -> Joined:
+    """A split of both."""
+    return Joined(tuple(Table(path, split) for path in TABLES.values()))
 
 
 def get_config() -> Experiment:
@@ -35,10 +43,11 @@ def get_config() -> Experiment:
         model=Adiff(compute="bfloat16"),
         label_smoothing=0.0,
         data=Data(
-            train=Explanations(Table(TABLES, "train"), captioning=0.2),
-            validation=Explanations(Table(TABLES, "validation"), (1,)),
+            train=Explanations(joined("train"), captioning=0.2),
+            validation=Explanations(joined("validation"), (1,)),
             test=tuple(
-                Split(f"tier{tier}", Explanations(Table(TABLES, "test"), (tier,)))
+                Split(f"{name}_tier{tier}", Explanations(Table(path, "test"), (tier,)))
+                for name, path in TABLES.items()
                 for tier in (1, 2)
             ),
             encode=EncodeConfig(

@@ -1,7 +1,7 @@
 """Stage 3 of ADIFF at the paper's scale, fine-tuning: GPT-2 learns too, at a small rate.
 
     adiff train configs/adiff_stage3.py --init runs/adiff_stage2
-    adiff evaluate runs/adiff_stage3 --split tier1
+    adiff evaluate runs/adiff_stage3 --split acd_tier1
 
 HTSAT stays frozen. `adiff_stage2.py` has the commands before these. The rate is ours.
 """

@@ -13,6 +13,7 @@ import numpy as np
 from adiff_jax.data.builders.table_source import Table
 from adiff_jax.data.embeddings import CachedEmbeddings
 from adiff_jax.data.features import CachedPairs
+from adiff_jax.data.joined import Joined
 from adiff_jax.data.schema import (
     Coverage,
     Example,
@@ -30,7 +31,14 @@ Only their recordings are looked at."""
 
 
 PairConfig = (
-    SynthPairs | NaturalPairs | RecipeFile | Table | Explanations | CachedPairs | CachedEmbeddings
+    SynthPairs
+    | NaturalPairs
+    | RecipeFile
+    | Table
+    | Joined
+    | Explanations
+    | CachedPairs
+    | CachedEmbeddings
 )
 """Whatever holds pairs."""
 

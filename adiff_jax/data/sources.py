@@ -12,6 +12,7 @@ from etils import epath
 
 from adiff_jax.data.builders.table_source import Table, TableSource
 from adiff_jax.data.explanations import ExplanationRows, MadeTiers, StoredTiers, Tiered
+from adiff_jax.data.joined import Joined, JoinedSource
 from adiff_jax.data.labelled import LabelledClips, LabelledClipSource
 from adiff_jax.data.schema import Source
 from adiff_jax.data.synth.fixed_sets import FixedSet, read_fixed_set, write_fixed_set
@@ -81,11 +82,11 @@ class LabelledMixes:
 class Explanations:
     """Pairs explained in each of `tiers`, 1 to 3, for systems that are asked something.
 
-    `pairs` holds the explanations (a table) or the scenes to write them from. `captioning` is the
+    `pairs` holds the explanations (tables) or the scenes to write them from. `captioning` is the
     share of rows that ask for a caption of the first clip, the second, or both instead.
     """
 
-    pairs: Table | SynthPairs | RecipeFile = field(default_factory=SynthPairs)
+    pairs: Table | Joined | SynthPairs | RecipeFile = field(default_factory=SynthPairs)
     tiers: tuple[int, ...] = (1, 2, 3)
     captioning: float = 0.0
 
@@ -102,7 +103,14 @@ class Explanations:
 
 
 SourceConfig = (
-    SynthPairs | NaturalPairs | RecipeFile | LabelledMixes | LabelledClips | Table | Explanations
+    SynthPairs
+    | NaturalPairs
+    | RecipeFile
+    | LabelledMixes
+    | LabelledClips
+    | Table
+    | Joined
+    | Explanations
 )
 
 
@@ -125,6 +133,8 @@ def open_source(config: SourceConfig) -> Source:
             return source
         case Table():
             return TableSource(config)
+        case Joined():
+            return JoinedSource(config)
         case Explanations():
             return ExplanationRows(_tiered(config), config.captioning)
         case _:
@@ -186,7 +196,7 @@ def _tiered(config: Explanations) -> Tiered:
     match source:
         case EditedPairs():
             return MadeTiers(source, config.tiers)
-        case TableSource():
+        case TableSource() | JoinedSource():
             return StoredTiers(source, config.tiers)
         case _:
             raise ValueError(
