@@ -144,6 +144,7 @@ class Parts:
                 self.to_batch(arrays),
                 strategy,
                 max_tokens=self.experiment.data.encode.max_tokens,
+                rooms=self.experiment.data.encode.buckets,
                 stop_ids=self.encode.stop_ids,
                 silent_ids=self.silent_ids,
                 key=key,

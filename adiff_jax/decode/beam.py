@@ -25,6 +25,7 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
 from adiff_jax.arrays import NextLogits
+from adiff_jax.decode.rooms import Rooms
 from adiff_jax.protocol import Cache
 
 Extend = Callable[[Cache, jax.Array], tuple[NextLogits, Cache]]
@@ -76,17 +77,17 @@ def beam_search(
     cache: Cache,
     valid: Bool[Array, " b"],
     beam: Beam,
-    max_tokens: int,
+    rooms: Rooms,
     stop_ids: tuple[int, ...],
 ) -> tuple[Hypotheses, Bool[Array, "b n"], jax.Array]:
     """Search from the prefilled `logits` [b v] and `cache`.
 
     Returns the best `n_best` hypotheses of every row, whether each ended with a stop token, and
     the number of steps taken. Finished hypotheses come first, by score; where there are fewer
-    than `n_best`, open ones cut at `max_tokens` follow, by score. Rows that are not `valid`
+    than `n_best`, open ones cut at the last room follow, by score. Rows that are not `valid`
     hold absent hypotheses only.
     """
-    rows = logits.shape[0]
+    rows, max_tokens = logits.shape[0], rooms.sizes[-1]
     nothing = Hypotheses(
         tokens=jnp.zeros((rows, beam.size, max_tokens), jnp.int32),
         length=jnp.zeros((rows, beam.size), jnp.int32),
@@ -103,7 +104,7 @@ def beam_search(
     )
 
     def unsettled(state: _State) -> jax.Array:
-        return (state.step < max_tokens) & ~_settled(beam, state, max_tokens).all()
+        return ~_settled(beam, state, max_tokens).all()
 
     def advance(state: _State) -> _State:
         token = state.open.tokens[:, :, state.step - 1].reshape(-1)
@@ -111,7 +112,7 @@ def beam_search(
         return _select(beam, replace(state, cache=cache), logits, stop_ids)
 
     state = _select(beam, state, jnp.repeat(logits, beam.size, axis=0), stop_ids)
-    state = jax.lax.while_loop(unsettled, advance, state)
+    state = rooms.loop(unsettled, advance, state)
     best, ended = _best(beam, state)
     return best, ended, state.step
 

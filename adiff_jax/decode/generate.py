@@ -4,6 +4,9 @@ The audio is encoded once, the model's start is consumed once (`prefill`), and t
 appends one token to an explicit cache of fixed size (`extend`) until every row has ended or
 `max_tokens` is reached. Shapes are static: tokens are [b n t], t = `max_tokens`, whatever the
 number of steps taken; n is 1, or `Beam.n_best`.
+
+A step reads the whole cache, said or not. Where few sentences are long, `rooms` gives the cache
+room for some tokens first, and for more once they are used up.
 """
 
 from collections.abc import Callable
@@ -17,6 +20,7 @@ from flax import struct
 
 from adiff_jax.arrays import Batch
 from adiff_jax.decode.beam import Beam, Extend, Hypotheses, beam_search
+from adiff_jax.decode.rooms import Rooms, in_turn
 from adiff_jax.decode.sampling import Greedy, Sample, next_tokens
 from adiff_jax.protocol import Captioner, Variables
 
@@ -45,7 +49,10 @@ class Generation:
     steps: Any  # [] int32, steps taken before every row had ended
 
 
-@partial(jax.jit, static_argnames=("model", "strategy", "max_tokens", "stop_ids", "silent_ids"))
+@partial(
+    jax.jit,
+    static_argnames=("model", "strategy", "max_tokens", "stop_ids", "silent_ids", "rooms"),
+)
 def generate(
     model: Captioner,
     variables: Variables,
@@ -55,12 +62,15 @@ def generate(
     max_tokens: int,
     stop_ids: tuple[int, ...],
     silent_ids: tuple[int, ...] = (),
+    rooms: tuple[int, ...] = (),
     key: jax.Array | None = None,
 ) -> Generation:
     """Generate at most `max_tokens` tokens for every row of `batch`.
 
     A token of `stop_ids` ends its sentence; with no stop ids every sentence has `max_tokens`
-    tokens. Tokens of `silent_ids`, which stand for no text, are never said. `Sample` needs `key`;
+    tokens. Tokens of `silent_ids`, which stand for no text, are never said. `rooms`, numbers of
+    tokens that the cache has room for in turn, change no sentence (those of `max_tokens` or more
+    are the last one); each is compiled. `Sample` needs `key`;
     what it draws for a row depends on `key` and the row's `example_id` only, not on its place or
     company in the batch.
 
@@ -72,7 +82,10 @@ def generate(
     if isinstance(strategy, Sample) and key is None:
         raise ValueError("Sample draws at random: pass key=jax.random.key(seed)")
     conditioning = model.apply(variables, batch, False, method="encode")
-    logits, cache = model.apply(variables, conditioning, max_tokens, method="prefill")
+    prefill = partial(model.apply, variables, conditioning, method="prefill")
+    sizes = in_turn(rooms, max_tokens)
+    logits, cache = prefill(sizes[0])
+    growing = Rooms(sizes, tuple(jax.eval_shape(lambda s=size: prefill(s)[1]) for size in sizes))
     for name, ids in (("stop_ids", stop_ids), ("silent_ids", silent_ids)):
         outside = [i for i in ids if not 0 <= i < logits.shape[-1]]
         if outside:
@@ -89,12 +102,12 @@ def generate(
 
     if isinstance(strategy, Beam):
         best, finished, steps = beam_search(
-            extend, logits, cache, batch.valid, strategy, max_tokens, stop_ids
+            extend, logits, cache, batch.valid, strategy, growing, stop_ids
         )
     else:
         keys = None if key is None else jax.vmap(partial(jax.random.fold_in, key))(batch.example_id)
         best, finished, steps = _sample(
-            extend, logits, cache, batch.valid, strategy, max_tokens, stop_ids, keys
+            extend, logits, cache, batch.valid, strategy, growing, stop_ids, keys
         )
     is_row = batch.valid[:, None]
     return Generation(
@@ -125,12 +138,13 @@ def _sample(
     cache: Any,
     valid: jax.Array,
     strategy: Greedy | Sample,
-    max_tokens: int,
+    rooms: Rooms,
     stop_ids: tuple[int, ...],
     keys: jax.Array | None,
 ) -> tuple[Hypotheses, jax.Array, jax.Array]:
     """One token after the other in every row; the form of the result is `beam_search`'s."""
     rows, vocabulary = logits.shape
+    max_tokens = rooms.sizes[-1]
     state = _State(
         step=jnp.int32(0),
         cache=cache,
@@ -163,13 +177,13 @@ def _sample(
         )
 
     def going(state: _State) -> jax.Array:
-        return (state.step < max_tokens) & ~state.ended.all()
+        return ~state.ended.all()
 
     def advance(state: _State) -> _State:
         logits, cache = extend(state.cache, state.tokens[:, state.step - 1])
         return choose(replace(state, cache=cache), logits)
 
-    state = jax.lax.while_loop(going, advance, choose(state, logits))
+    state = rooms.loop(going, advance, choose(state, logits))
     one = Hypotheses(
         tokens=state.tokens[:, None],
         length=state.length[:, None],
