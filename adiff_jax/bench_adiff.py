@@ -2,12 +2,13 @@
 
 A language model of the base size reads a prefix and says or learns a text, from random weights:
 the time does not depend on them. Both engines take turns call by call. What follows the prefill is
-the difference between a long and a short generation of the same round.
+the difference between a long and a short generation of the same round. Beside that, ours alone: the
+whole of ADIFF from audio to tokens, and its steps of training on audio and on cached embeddings.
 """
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -20,10 +21,12 @@ from adiff_jax.arrays import Batch, NextLogits, Output, Term
 from adiff_jax.decode.generate import generate
 from adiff_jax.decode.sampling import Greedy
 from adiff_jax.losses import token_cross_entropy
+from adiff_jax.models.adiff import Adiff, AdiffModel
 from adiff_jax.models.gpt2 import GPT2_BASE, Gpt2, Gpt2Cache, Gpt2Module
+from adiff_jax.objectives import Captioning
 from adiff_jax.parallel.mesh import MeshConfig, make_mesh
 from adiff_jax.parallel.sharding import Rules
-from adiff_jax.protocol import Variables
+from adiff_jax.protocol import Objective, Variables
 from adiff_jax.timing import Row, cores, take_turns, timing_of
 from adiff_jax.torch_layers import torch_gpt2, torch_module
 from adiff_jax.train.optim import Optimizer
@@ -35,6 +38,8 @@ PREFIX = 121  # vectors: two clips, a separator and a prompt
 TOKENS = 60
 DECODED = (1, 8)  # explanations at once
 TRAINED = 2  # examples of a train step
+MODEL = Adiff(lm=LANGUAGE_MODEL)
+SECONDS = 10  # of a clip
 OPTIMIZER = Optimizer(learning_rate=1e-5)
 
 Calls = dict[tuple[str, str], Callable[[], Any]]
@@ -42,10 +47,13 @@ Calls = dict[tuple[str, str], Callable[[], Any]]
 
 
 def rows() -> Iterator[Row]:
-    """Prefill, tokens after it, and a train step."""
+    """Prefill, tokens after it, and a train step; then all of ADIFF."""
     for many in DECODED:
         yield from _decoding(many)
     yield from _train_step()
+    for many in DECODED:
+        yield from _explaining(many)
+    yield from _stages()
 
 
 def _decoding(many: int) -> Iterator[Row]:
@@ -95,9 +103,41 @@ def _torch_generation(many: int) -> Calls:
     return {("short", "torch"): partial(call, 1), ("long", "torch"): partial(call, 1 + TOKENS)}
 
 
+def _explaining(many: int) -> Iterator[Row]:
+    """From audio to tokens; and as far as the prefix, which hears and does not say."""
+    model, batch = AdiffModel(MODEL), _heard(many)
+    variables = jax.jit(model.init)(jax.random.key(0), batch)
+    hear = jax.jit(partial(model.apply, method="encode"))
+    calls = {
+        "to the prefix": partial(hear, variables, batch),
+        f"to {TOKENS} tokens": partial(
+            generate, model, variables, batch, Greedy(), max_tokens=TOKENS, stop_ids=()
+        ),
+    }
+    for what, seconds in zip(calls, take_turns([*calls.values()], 1), strict=True):
+        said = f"ADIFF, batch {many}, pairs of {SECONDS} s, audio {what}"
+        yield Row("explaining", said, "jax", timing_of(seconds), many, "pairs")
+
+
+def _stages() -> Iterator[Row]:
+    """A step of either stage of ADIFF, its frozen encoder at work or its embeddings cached."""
+    for stage, freeze_lm in (("2", True), ("3", False)):
+        objective = Captioning(replace(MODEL, freeze_lm=freeze_lm))
+        calls = {
+            "on audio": _our_step(objective, _heard(TRAINED)),
+            "on cached embeddings": _our_step(objective, _remembered(TRAINED)),
+        }
+        for (given, _), seconds in zip(
+            calls.items(), take_turns([*calls.values()], 1), strict=True
+        ):
+            what = f"ADIFF, stage {stage}, batch {TRAINED}, {given}"
+            yield Row("train step", what, "jax", timing_of(seconds), TRAINED, "examples")
+
+
 def _train_step() -> Iterator[Row]:
     """Forward, backward, clipping and AdamW on all weights, with dropout."""
-    calls: Calls = {("step", "jax"): _our_step()}
+    answering = _Answering(LANGUAGE_MODEL)
+    calls: Calls = {("step", "jax"): _our_step(answering, _batch(TRAINED))}
     if (theirs := _torch_step()) is not None:
         calls["step", "torch"] = theirs
     what = f"GPT-2, all weights, batch {TRAINED}, {PREFIX} + {TOKENS} tokens"
@@ -105,9 +145,8 @@ def _train_step() -> Iterator[Row]:
         yield Row("train step", what, engine, timing_of(seconds), TRAINED, "examples")
 
 
-def _our_step() -> Callable[[], Any]:
-    batch = _batch(TRAINED)
-    arguments = _Answering(LANGUAGE_MODEL), OPTIMIZER, 1000
+def _our_step(objective: Objective, batch: Batch) -> Callable[[], Any]:
+    arguments = objective, OPTIMIZER, 1000
     mesh = make_mesh(MeshConfig(data=1), jax.devices()[:1])
     state = fresh_state(*arguments, batch, 0, abstract_state(*arguments, batch, mesh, Rules()))
     step = jax.jit(make_train_step(*arguments), donate_argnums=0)
@@ -162,6 +201,32 @@ def _batch(many: int) -> Batch:
         tokens=jnp.asarray(_tokens(many)),
         tokens_mask=jnp.ones((many, TOKENS), bool),
     )
+
+
+def _asked(many: int) -> Batch:
+    """A prompt and an answer, nothing heard."""
+    prompt = (many, MODEL.mappers.tokens)
+    return replace(
+        _batch(many),
+        features_1=None,
+        prompt=jnp.ones(prompt, jnp.int32),
+        prompt_mask=jnp.ones(prompt, bool),
+    )
+
+
+def _heard(many: int) -> Batch:
+    samples = SECONDS * MODEL.encoder.frontend.rate
+    waves = np.random.default_rng(2).normal(size=(2, many, samples)).astype(np.float32)
+    length = jnp.full(many, samples, jnp.int32)
+    return replace(
+        _asked(many), audio_1=waves[0], audio_2=waves[1], length_1=length, length_2=length
+    )
+
+
+def _remembered(many: int) -> Batch:
+    width = MODEL.encoder.embedding_width
+    first, second = np.random.default_rng(2).normal(size=(2, many, 1, width)).astype(np.float32)
+    return replace(_asked(many), features_1=first, features_2=second)
 
 
 class _Prefixed(nn.Module):
