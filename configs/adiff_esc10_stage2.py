@@ -1,6 +1,6 @@
 """Stage 2 of the small ADIFF on ESC-10, grounding: encoder and language model frozen.
 
-    adiff train configs/adiff_esc10_stage2.py --init runs/htsat_esc10_tagging \\
+    adiff train configs/adiff_esc10_stage2.py --init runs/byola_tagging \\
         --init runs/adiff_esc10_text
 
 It learns on cached embeddings (`adiff_esc10.py` says how they are made), so the encoder costs

@@ -19,7 +19,14 @@ from .adiff_esc10 import get_config as shared
 def get_config() -> Experiment:
     """The language model of the small preset, and its vocabulary."""
     base = shared()
-    train = replace(base.train, best_metric="validation/loss/language", best_mode="min")
+    train = replace(
+        base.train,
+        steps=500,
+        eval_every=125,
+        save_every=125,
+        best_metric="validation/loss/language",
+        best_mode="min",
+    )
     return replace(
         base,
         name="adiff_esc10_text",

@@ -12,6 +12,7 @@ from adiff_jax.data.features import CachedPairs
 from adiff_jax.experiment import Experiment, heard_of
 from adiff_jax.models.adc import Adc
 from adiff_jax.models.adiff import Adiff
+from adiff_jax.models.byola import StridedByolA
 from adiff_jax.models.language_model import LanguageModel
 from adiff_jax.models.tagger import Tagger
 
@@ -42,7 +43,9 @@ def abstract_batch(experiment: Experiment) -> Batch:
             return replace(batch, audio_1=None, length_1=None, **text)
         case Adiff(encoder=encoder):
             cached = isinstance(heard_of(experiment.data.train), CachedEmbeddings)
-            embedding = array((1, encoder.embedding_width), jnp.float32) if cached else None
+            framed = isinstance(encoder, StridedByolA)  # its frames' width is the clip's
+            width = encoder.width if framed else encoder.embedding_width
+            embedding = array((1, width), jnp.float32) if cached else None
             return replace(
                 batch,
                 audio_1=None if cached else wave,

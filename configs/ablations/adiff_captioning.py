@@ -5,7 +5,7 @@
 after, once for 0 and once for 40 (the fifth is what the other grids are trained on):
 
     adiff data embed configs/ablations/adiff_captions_0.py --size 12000 \\
-        --encoder runs/htsat_esc10_tagging --out runs/adiff_esc10_embeddings/captions_0
+        --encoder runs/byola_tagging --out runs/adiff_esc10_embeddings/captions_0
 """
 
 from dataclasses import replace

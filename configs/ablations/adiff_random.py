@@ -1,7 +1,7 @@
 """Stage 2 with a random encoder: a tagger after one step at a hundredth of its rate.
 
-    adiff train configs/htsat_esc10_tagging.py --train.steps 1 --workdir runs/htsat_esc10_random
-    adiff data embed configs/adiff_esc10.py --encoder runs/htsat_esc10_random --size 12000 \\
+    adiff train configs/byola_tagging.py --train.steps 1 --workdir runs/byola_random
+    adiff data embed configs/adiff_esc10.py --encoder runs/byola_random --size 12000 \\
         --out runs/adiff_esc10_embeddings/random
 """
 
@@ -14,5 +14,5 @@ from .adiff import get_config as hears
 def get_config() -> Experiment:
     base = hears()
     train = replace(base.data.train, path="runs/adiff_esc10_embeddings/random")
-    start = (replace(CLIPS, run="runs/htsat_esc10_random"), TEXT)
+    start = (replace(CLIPS, run="runs/byola_random"), TEXT)
     return replace(base, data=replace(base.data, train=train), start=start)
