@@ -1,8 +1,9 @@
 """`adiff evaluate`: the answers of a trained run, or of any other system, and their scores.
 
 Writes `predictions/SPLIT.jsonl`, the scores beside it, and `metrics.json`, the latest scores. A
-decoding strategy other than the experiment's own has files of its own, `SPLIT.beam_4.jsonl`, and
-so has a control, `SPLIT.zero_prefix.jsonl`, which leaves `metrics.json` alone.
+decoding strategy other than the experiment's own has files of its own, `SPLIT.beam_4.jsonl`; so has
+hearing all of long recordings, `SPLIT.windows.jsonl`, and so has a control,
+`SPLIT.zero_prefix.jsonl`, which leaves `metrics.json` alone.
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from etils import epath
 
 from adiff_jax.attention_span import attention_on_edits
 from adiff_jax.clip_similarity import pair_similarity
+from adiff_jax.clip_tags import score_warnings
 from adiff_jax.controls import Control, under_control
 from adiff_jax.data.schema import Arrays, Source, Truth, coverage_of
 from adiff_jax.data.sources import RecipeFile
@@ -39,6 +41,7 @@ from adiff_jax.evaluate.tagging import tagging_scores
 from adiff_jax.experiment import ConfigError, Split
 from adiff_jax.frozen_encoder import check_caches
 from adiff_jax.known_pairs import answer_like, known_pairs, truths_of
+from adiff_jax.listening import hear_whole
 from adiff_jax.models.adc import Adc
 from adiff_jax.models.adiff import Adiff
 from adiff_jax.models.language_model import LanguageModel
@@ -53,12 +56,14 @@ class Answering:
     """How to answer: `decode` as in `decode.generate.parse_strategy`; "" is the experiment's own.
 
     `require` names metrics that must not be missing ("spice"). Under a `control` the clips are not
-    heard (`adiff_jax.controls`), and only the sentences themselves are scored.
+    heard (`adiff_jax.controls`), and only the sentences themselves are scored. `windows` hears all
+    of recordings longer than the model's window, by the mean of their windows' embeddings.
     """
 
     decode: str = ""
     require: tuple[Metric, ...] = ()
     control: Control | None = None
+    windows: bool = False
 
 
 def with_recipe(trained: Trained, path: str, folder: str) -> tuple[Trained, str]:
@@ -85,9 +90,10 @@ def answer(trained: Trained, split: str, config: Answering) -> dict[str, Any]:
 
     Without the training data, and under a control, there are no baselines, and `missing` says why.
     Raises MetricError when a required metric fails, and before anything is decoded when it cannot
-    run; ConfigError for a control that means nothing to the model.
+    run; ConfigError for a control or for windows that mean nothing to the model.
     """
     parts, name = trained.parts, split
+    _check_windows(trained, config)
     if config.control and isinstance(parts.experiment.model, Adc | Adiff):
         parts, variables = under_control(parts, trained.variables, split, config.control)
         trained = replace(trained, parts=parts, variables=variables)
@@ -106,12 +112,15 @@ def answer(trained: Trained, split: str, config: Answering) -> dict[str, Any]:
     else:
         truths = truths_of(source)
         if parts.tokenizer is not None:
-            said = (text for truth in truths for text in truth.references)
-            note_unsayable(parts.tokenizer, split, said)
+            references = (text for truth in truths for text in truth.references)
+            note_unsayable(parts.tokenizer, split, references)
         decode = config.decode or parts.experiment.evaluation.decode
         if decode != parts.experiment.evaluation.decode:
             name += f".{decode.replace(':', '_').replace(',', '_')}"
         check_required(truths, CaptionConfig(require=config.require))
+        if config.windows:
+            name += ".windows"
+            source = hear_whole(parts, trained.variables, source)
         alone = f"answered under {config.control}" if config.control else _training_missing(trained)
         predictions = sentences(trained, source, decode, truths=truths)
         backward = sentences(trained, source, decode, swap=True, truths=truths)
@@ -125,6 +134,8 @@ def answer(trained: Trained, split: str, config: Answering) -> dict[str, Any]:
             similarity, unknown = pair_similarity(parts, trained.variables, source, truths)
         found = _score(truths, predictions, config, others, similarity)
         metrics = {**found, "decode": decode}
+        if config.windows:
+            metrics["windows"] = True
         if unknown:
             metrics["missing"]["similarity"] = unknown
         if known is None:
@@ -137,6 +148,12 @@ def answer(trained: Trained, split: str, config: Answering) -> dict[str, Any]:
             metrics["structured"]["swap"] = {"consistent": consistency}
             measured = Scored(metrics, {"structured.swap.consistent": both})
             add_intervals(measured, truths, ScoreConfig())
+        if not config.control:
+            said = {row.id: row.text for row in predictions}
+            texts = [said[truth.id] for truth in truths]
+            warnings, unmeasured = score_warnings(parts, trained.variables, source, texts, truths)
+            metrics["missing"] |= unmeasured
+            metrics |= {"unsupported": warnings} if warnings else {}
         if isinstance(source, EditedPairs) and isinstance(parts.experiment.model, Adc):
             looked = attention_on_edits(parts, trained.variables, parts.rows(source), source)
             if looked is not None:
@@ -149,7 +166,20 @@ def answer(trained: Trained, split: str, config: Answering) -> dict[str, Any]:
         write_metrics(trained.directory.predictions / f"{name}.metrics.json", metrics)
         if not config.control:
             write_metrics(trained.directory.metrics, metrics)
+        if "unsupported" in metrics:
+            about = {"split": split, "checkpoint": trained.step}
+            write_metrics(trained.directory.unsupported, metrics["unsupported"] | about)
     return metrics
+
+
+def _check_windows(trained: Trained, config: Answering) -> None:
+    """Raise ConfigError for windows of a model that hears one only."""
+    model = trained.parts.experiment.model
+    if config.windows and not isinstance(model, Adiff):
+        raise ConfigError(
+            f"--windows: {trained.directory.path} trained {type(model).__name__}, which hears one "
+            "window of a clip; only ADIFF, which hears a clip as one vector, can average several"
+        )
 
 
 def _says_nothing(trained: Trained, what: str, config: Answering) -> None:

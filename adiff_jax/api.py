@@ -18,6 +18,7 @@ A run directory needs nothing beside it: experiment, tokenizer and weights come 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from os import PathLike, fspath
 from typing import Any
 
@@ -27,12 +28,13 @@ import numpy as np
 from adiff_jax.arrays import Batch
 from adiff_jax.attention_span import last_attention
 from adiff_jax.audio.io import AudioError, check_wave, read_audio
-from adiff_jax.data.prompts import CANONICAL
+from adiff_jax.data.prompts import question
 from adiff_jax.data.schema import Example
 from adiff_jax.data.windows import middle
 from adiff_jax.decode.beam import Beam
 from adiff_jax.decode.generate import Strategy, generate, parse_strategy
-from adiff_jax.listening import Listened, Listener, heard_windows
+from adiff_jax.evaluate.unsupported import Measured, trusted, unsupported
+from adiff_jax.listening import Listened, Listener
 from adiff_jax.models.adc import Adc
 from adiff_jax.models.adiff import Adiff
 from adiff_jax.models.build import Encoder
@@ -47,8 +49,10 @@ class Explanation:
 
     `score` is the sum of the sentence's log-probabilities; `n_best` holds (text, score), best
     first; `seconds` is the wall time of the call, reading and compiling included; `notes` says
-    what was done to a clip that did not fit. Models with a tagging head give `events`, for either
-    clip (name, probability), most likely first, and the `prompt` that was asked.
+    what was done to a clip that did not fit; `prompt` is what was asked. Models whose tagging head
+    has names give `events`, for either clip (name, probability), most likely first, and
+    `unsupported`: events that `text` names and neither clip seems to hold
+    (`evaluate/unsupported.py`; `Explainer.warned` says how right that is).
     """
 
     text: str
@@ -58,23 +62,7 @@ class Explanation:
     notes: tuple[str, ...] = ()
     prompt: str = ""
     events: tuple[tuple[tuple[str, float], ...], ...] = ()
-
-
-def question(tier: int | None = None, caption: str = "", prompt: str = "") -> str:
-    """The prompt for a tier (1, 2, 3; by default 1), a caption ("first", "second", "both"), or as
-    it is given. Raises ValueError for more than one of them, and for another tier or caption."""
-    if sum((tier is not None, bool(caption), bool(prompt))) > 1:
-        raise ValueError("tier, caption and prompt are three ways to ask: give one of them")
-    if prompt:
-        return prompt
-    kind = f"caption-{caption}" if caption else f"tier-{1 if tier is None else tier}"
-    if kind not in CANONICAL:
-        raise ValueError(
-            f"caption is {caption!r}: ask for first, second or both"
-            if caption
-            else f"tier is {tier}: ask for 1 (few words), 2 (a sentence) or 3 (in detail)"
-        )
-    return CANONICAL[kind]
+    unsupported: tuple[str, ...] = ()
 
 
 class Explainer:
@@ -92,17 +80,23 @@ class Explainer:
         self._encode = replace(trained.parts.encode, targets=False)
         self._listener: Listener | None = None
         if isinstance(self.experiment.model, Adiff):
-            self._listener = Listener(
-                trained.parts.objective.module,
-                trained.variables,
-                self.experiment.data.encode.samples,
-                batch=2,
-            )
+            self._listener = Listener(trained.parts.objective.module, trained.variables)
+
+    @cached_property
+    def warned(self) -> Measured | None:
+        """How right `Explanation.unsupported` was where `adiff evaluate` measured it on this run;
+        None when it did not, or it is not right often enough to be shown."""
+        return trusted(self.trained.directory.unsupported, self.trained.step)
 
     @property
     def rate(self) -> int:
         """Sampling rate that waves given as arrays must have, Hz."""
         return self.experiment.data.encode.rate
+
+    @property
+    def compares_frames(self) -> bool:
+        """Whether the model compares clips frame by frame, so that there is attention to show."""
+        return isinstance(self.experiment.model, Adc)
 
     @property
     def frame_seconds(self) -> float:
@@ -150,6 +144,8 @@ class Explainer:
         whole: bool = False,
     ) -> list[Explanation]:
         """The same for several pairs in one batch; `seconds` is the batch's time."""
+        if not pairs:
+            return []
         start = time.perf_counter()
         strategy = self._strategy(decode, n_best)
         asked = self.asked(tier, caption, prompt, whole)
@@ -160,6 +156,7 @@ class Explainer:
             batch,
             strategy,
             max_tokens=self.experiment.data.encode.max_tokens,
+            rooms=self.experiment.data.encode.buckets,
             stop_ids=self._encode.stop_ids,
             silent_ids=self.trained.parts.silent_ids,
             key=jax.random.key(seed),
@@ -173,8 +170,15 @@ class Explainer:
                 for ids, kept, score in zip(tokens[row], mask[row], scores[row], strict=True)
                 if np.isfinite(score)
             )
-            events = () if heard is None else self._named(heard.events[2 * row : 2 * row + 2])
-            said.append(Explanation(*ranked[0], ranked, seconds, notes[row], asked, events))
+            explanation = Explanation(*ranked[0], ranked, seconds, notes[row], asked)
+            if heard is not None and (names := self.trained.parts.classes):
+                tags = heard.events[2 * row : 2 * row + 2]
+                explanation = replace(
+                    explanation,
+                    events=_ranked(names, tags),
+                    unsupported=unsupported(explanation.text, names, tags),
+                )
+            said.append(explanation)
         return said
 
     def attention(self, first: Clip, second: Clip) -> np.ndarray:
@@ -243,10 +247,9 @@ class Explainer:
         if self._listener is None:
             examples, heard = [Example("pair", pair, self.rate) for pair in waves], None
         else:
-            encode = self.experiment.data.encode
             heard = self._listener(
                 [
-                    heard_windows(wave, encode, whole, (number,))
+                    self._encode.heard(wave, whole, (number,))
                     for pair in waves
                     for number, wave in enumerate(pair, start=1)
                 ]
@@ -271,15 +274,15 @@ class Explainer:
             if len(wave) > limit
         )
 
-    def _named(self, probabilities: np.ndarray) -> tuple[tuple[tuple[str, float], ...], ...]:
-        """(event, probability) of each clip of [2 c], most likely first; () without names."""
-        names = self.trained.parts.classes
-        if not names:
-            return ()
-        return tuple(
-            tuple((names[i], float(clip[i])) for i in np.argsort(-clip, kind="stable"))
-            for clip in probabilities
-        )
+
+def _ranked(
+    names: tuple[str, ...], probabilities: np.ndarray
+) -> tuple[tuple[tuple[str, float], ...], ...]:
+    """(event, probability) of each clip of [2 c], most likely first."""
+    return tuple(
+        tuple((names[i], float(clip[i])) for i in np.argsort(-clip, kind="stable"))
+        for clip in probabilities
+    )
 
 
 def _framed(model: object) -> Encoder:

@@ -1,7 +1,7 @@
 """The command line: parses, calls one function, prints.
 
-adiff demo | train | evaluate | compare | explain | convert | export | ablate | data | bench |
-metrics
+adiff demo | train | evaluate | compare | explain | convert | export | parity | ablate | data |
+bench | metrics
 """
 
 import argparse
@@ -19,6 +19,7 @@ from adiff_jax import (
     verbs_embed,
     verbs_explain,
     verbs_explain_pairs,
+    verbs_parity,
 )
 
 SUBJECTS = "log-mel, encoder, decoder, train, decoding, loader, adiff"
@@ -130,6 +131,9 @@ def _parser() -> argparse.ArgumentParser:
         choices=["shuffled-audio", "zero-prefix", "random-encoder"],
         help="answer without hearing the clips, into files of its own",
     )
+    evaluate.add_argument(
+        "--windows", action="store_true", help="hear all of recordings that are long (ADIFF)"
+    )
     evaluate.add_argument("--predictions", help="score these answers (JSON lines: id, text)")
     evaluate.add_argument(
         "--require",
@@ -152,38 +156,24 @@ def _parser() -> argparse.ArgumentParser:
     compare = verb("compare", verbs_compare.compare, summary, verbs_compare.EXAMPLES)
     verbs_compare.add_arguments(compare)
 
-    convert = verb(
-        "convert",
-        convert_verbs.convert,
-        "make a run directory of a PyTorch checkpoint, to use or to start from",
-        "Examples:\n  adiff convert adiff adiff_base.ckpt runs/adiff\n"
-        "  adiff convert gpt2 path/of/gpt2-medium runs/gpt2_medium   a Hugging Face directory\n"
-        "  adiff export runs/adiff adiff.safetensors                 the same entries back",
+    convert_verbs.add_convert_arguments(
+        verb(
+            "convert",
+            convert_verbs.convert,
+            "make a run directory of a PyTorch checkpoint, to use or to start from",
+            convert_verbs.EXAMPLES,
+        )
     )
-    convert.add_argument("kind", choices=convert_verbs.KINDS, help="what the file holds")
-    convert.add_argument("file", help=".safetensors, .ckpt, .pt, .pth, .bin, or a HF directory")
-    convert.add_argument("out", help="the run directory to make")
-    convert.add_argument(
-        "--classes",
-        default="",
-        metavar="FILE",
-        help="names of a tagging head's classes: one a line, or AudioSet's CSV of labels",
+    convert_verbs.add_export_arguments(
+        verb("export", convert_verbs.export, "write a run's weights as a PyTorch file")
     )
-
-    convert.add_argument(
-        "--ours",
-        action="store_true",
-        help="an ADIFF trained here, with our conventions of text and audio, not the published",
-    )
-
-    export = verb("export", convert_verbs.export, "write a run's weights as a PyTorch file")
-    export.add_argument("run_directory")
-    export.add_argument("file", help=".safetensors, .ckpt, .pt, .pth or .bin")
-    export.add_argument(
-        "--like",
-        default="",
-        metavar="CONVERTED",
-        help="name entries as in this converted run (for a run trained from it)",
+    verbs_parity.add_arguments(
+        verb(
+            "parity",
+            verbs_parity.parity,
+            "check a PyTorch module against its Flax twin: outputs and gradients",
+            verbs_parity.EXAMPLES,
+        )
     )
 
     ablate = verb(

@@ -5,6 +5,41 @@ import argparse
 KINDS = ("adiff", "gpt2", "htsat", "byola", "cnn10")
 """Kinds of checkpoints, named here because asking for help imports nothing heavy."""
 
+EXAMPLES = """Examples:
+  adiff convert adiff adiff_base.ckpt runs/adiff
+  adiff convert gpt2 path/of/gpt2-medium runs/gpt2_medium   a Hugging Face directory
+  adiff export runs/adiff adiff.safetensors                 the same entries back"""
+
+
+def add_convert_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `convert`."""
+    parser.add_argument("kind", choices=KINDS, help="what the file holds")
+    parser.add_argument("file", help=".safetensors, .ckpt, .pt, .pth, .bin, or a HF directory")
+    parser.add_argument("out", help="the run directory to make")
+    parser.add_argument(
+        "--classes",
+        default="",
+        metavar="FILE",
+        help="names of a tagging head's classes: one a line, or AudioSet's CSV of labels",
+    )
+    parser.add_argument(
+        "--ours",
+        action="store_true",
+        help="an ADIFF trained here, with our conventions of text and audio, not the published",
+    )
+
+
+def add_export_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `export`."""
+    parser.add_argument("run_directory")
+    parser.add_argument("file", help=".safetensors, .ckpt, .pt, .pth or .bin")
+    parser.add_argument(
+        "--like",
+        default="",
+        metavar="CONVERTED",
+        help="name entries as in this converted run (for a run trained from it)",
+    )
+
 
 def convert(options: argparse.Namespace, rest: list[str]) -> None:
     """Convert a checkpoint; print its blocks and the next command."""

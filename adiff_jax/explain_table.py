@@ -3,13 +3,15 @@
 A line is written as soon as its batch is answered, so that what was interrupted goes on where it
 stopped; pairs that are answered in the file are not asked again. A pair with a clip that cannot be
 used gets a line with the reason, and is tried again the next time.
+
+A line says what was asked of which checkpoint, so that answers of one file are to one question.
 """
 
 import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from tqdm import tqdm
 
 from adiff_jax.api import Explainer
 from adiff_jax.audio.io import AudioError
+from adiff_jax.evaluate.predictions import write_whole
 from adiff_jax.text_files import read_text
 
 EVENTS = 5  # the most likely ones of each clip are written
@@ -25,7 +28,7 @@ EVENTS = 5  # the most likely ones of each clip are written
 
 @dataclass(frozen=True)
 class Row:
-    """One pair of a table."""
+    """One pair of a table, its files as they are named there."""
 
     id: str
     first: str
@@ -49,98 +52,132 @@ class Done:
 def read_table(path: str) -> list[Row]:
     """The pairs of a CSV file with columns first, second and, if wanted, id (else the line).
 
-    Paths are relative to the table's folder. Raises ValueError that names the line.
+    Raises ValueError that names the line.
     """
     reader = csv.DictReader(io.StringIO(read_text(path)))
     columns = reader.fieldnames or []
     missing = [name for name in ("first", "second") if name not in columns]
     if missing:
         raise ValueError(f"{path} has no column {missing[0]!r}, only {', '.join(columns)}")
-    rows, folder = [], Path(path).parent
+    rows: dict[str, Row] = {}
     for entry in reader:
-        clips = [entry["first"], entry["second"]]
-        if not all(clips):
-            raise ValueError(f"{path}, line {reader.line_num}: a pair needs two files")
-        name = (entry.get("id") or "").strip() or str(reader.line_num)
-        rows.append(Row(name, *(str(folder / clip.strip()) for clip in clips)))
-    names = [row.id for row in rows]
-    if repeated := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"{path}: the id {repeated[0]!r} stands for more than one pair")
-    return rows
+        first, second, name = ((entry.get(key) or "").strip() for key in ("first", "second", "id"))
+        place = f"{path}, line {reader.line_num}"
+        if not (first and second):
+            raise ValueError(f"{place}: a pair needs two files")
+        name = name or str(reader.line_num)
+        if name in rows:
+            raise ValueError(f"{place}: the id {name!r} stands for more than one pair")
+        rows[name] = Row(name, first, second)
+    return list(rows.values())
 
 
 def explain_table(
     explainer: Explainer, table: str, out: str, asked: Mapping[str, Any], batch: int = 8
 ) -> Done:
     """Answer the pairs of `table` that `out` has no answer to. `asked` is how; see
-    `Explainer.many`.
+    `Explainer.many`. Paths in the table are relative to its folder.
 
-    Raises ValueError for a table that cannot be read, and for an `out` that answers another
-    question.
+    Raises ValueError for a table that cannot be read, for an `out` that is none of ours, and for
+    one that holds answers to another question, of another checkpoint or on other files.
     """
-    rows, done = read_table(table), Done()
-    prompt = explainer.asked(asked["tier"], asked["caption"], asked["prompt"], asked["whole"])
-    answered = _answered(Path(out), prompt)
-    left = [row for row in rows if row.id not in answered]
+    rows, done, file = read_table(table), Done(), Path(out)
+    question = {
+        "model": f"{explainer.experiment.name}, step {explainer.trained.step}",
+        "prompt": explainer.asked(asked["tier"], asked["caption"], asked["prompt"], asked["whole"]),
+        "decode": asked["decode"],
+        "windows": asked["whole"],
+    }
+    before = _answers(file, question, rows)
+    left = [row for row in rows if row.id not in before]
     done.before = len(rows) - len(left)
-    with open(out, "a") as lines, tqdm(total=len(left), unit="pair", disable=None) as bar:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    # Without a line that was cut off, and without those of clips that are tried again.
+    write_whole(file, "".join(before.values()))
+    folder = Path(table).parent
+    with (
+        file.open("a", encoding="utf-8") as lines,
+        tqdm(total=len(left), unit="pair", disable=None) as bar,
+    ):
         for start in range(0, len(left), batch):
-            for line in _lines(explainer, left[start : start + batch], asked, batch, done):
+            some = left[start : start + batch]
+            for line in _lines(explainer, some, folder, asked, question, batch, done):
                 lines.write(json.dumps(line, ensure_ascii=False) + "\n")
             lines.flush()
-            bar.update(min(batch, len(left) - start))
+            bar.update(len(some))
     return done
 
 
-def _answered(out: Path, prompt: str) -> set[str]:
-    """Ids that `out` has answers to. A last line that was cut off is taken away."""
+def _answers(out: Path, question: Mapping[str, Any], rows: Sequence[Row]) -> dict[str, str]:
+    """The lines of `out` that are answers, by id."""
     if not out.exists():
-        return set()
-    text = out.read_text()
-    if text and not text.endswith("\n"):
-        text = text[: text.rfind("\n") + 1]
-        out.write_text(text)
-    found = [json.loads(line) for line in text.splitlines()]
-    other = sorted({line["prompt"] for line in found if line.get("prompt", prompt) != prompt})
-    if other:
-        raise ValueError(
-            f"{out} holds answers to {other[0]!r}, not to {prompt!r}: choose another file"
-        )
-    return {line["id"] for line in found if "text" in line}
+        return {}
+    files = {row.id: (row.first, row.second) for row in rows}
+    found = {}
+    # Not splitlines(): a text may hold U+2028 and its kin, which JSON leaves as they are.
+    *whole, _ = out.read_text(encoding="utf-8").split("\n")
+    for number, text in enumerate(whole, start=1):
+        try:
+            line = json.loads(text)
+            name, clips = line["id"], (line["first"], line["second"])
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(
+                f"{out}, line {number} is no answer of ours: choose another file"
+            ) from error
+        if "error" in line:
+            continue
+        for key, value in question.items():
+            if line.get(key) != value:
+                raise ValueError(
+                    f"{out}, line {number} answers {key} {line.get(key)!r}, not {value!r}: choose "
+                    "another file"
+                )
+        if clips != files.get(name, clips):
+            raise ValueError(
+                f"{out}, line {number} is on {clips[0]} and {clips[1]}, but the pair {name!r} is "
+                f"now {' and '.join(files[name])}: choose another file, or give the pairs ids"
+            )
+        found[name] = text + "\n"
+    return found
 
 
 def _lines(
-    explainer: Explainer, rows: Sequence[Row], asked: Mapping[str, Any], batch: int, done: Done
+    explainer: Explainer,
+    rows: Sequence[Row],
+    folder: Path,
+    asked: Mapping[str, Any],
+    question: Mapping[str, Any],
+    batch: int,
+    done: Done,
 ) -> list[dict[str, Any]]:
     waves: list[tuple[np.ndarray, np.ndarray]] = []
     kept: list[Row] = []
     lines: list[dict[str, Any]] = []
     for row in rows:
         try:
-            waves.append((explainer.wave(row.first), explainer.wave(row.second)))
+            waves.append((explainer.wave(folder / row.first), explainer.wave(folder / row.second)))
             kept.append(row)
         except AudioError as error:
             done.unusable += 1
-            lines.append({"id": row.id, "error": str(error)})
+            lines.append({**asdict(row), "error": str(error)})
     if not kept:
         return lines
     # A last batch is filled up, so that nothing is compiled for its size.
     filled = [*waves, *[waves[-1]] * (batch - len(waves))]
     for row, said in zip(kept, explainer.many(filled, **asked), strict=False):
         done.answered += 1
-        lines.append(
-            {
-                "id": row.id,
-                "first": row.first,
-                "second": row.second,
-                "prompt": said.prompt,
-                "text": said.text,
-                "logprob": round(said.score, 4),
-                "events": [
-                    {name: round(probability, 4) for name, probability in clip[:EVENTS]}
-                    for clip in said.events
-                ],
-                "notes": list(said.notes),
-            }
-        )
+        line = {
+            **asdict(row),
+            **question,
+            "text": said.text,
+            "logprob": round(said.score, 4),
+            "events": [
+                {name: round(probability, 4) for name, probability in clip[:EVENTS]}
+                for clip in said.events
+            ],
+            "notes": list(said.notes),
+        }
+        if explainer.warned:
+            line["unsupported"] = list(said.unsupported)
+        lines.append(line)
     return lines

@@ -15,6 +15,7 @@ import numpy as np
 from adiff_jax.arrays import Batch
 from adiff_jax.data.tokenizers import Tokenizer
 from adiff_jax.models.adiff import Adiff, AdiffModel
+from adiff_jax.models.prefix import unit_length
 from adiff_jax.protocol import Variables
 
 
@@ -66,9 +67,8 @@ def _nearest(
 ) -> tuple[jax.Array, jax.Array]:
     """Cosines and ids [b s count]."""
     prefix = model.apply(variables, batch, method="encode").prefix  # type: ignore[union-attr]
-    words = variables["params"]["lm"]["wte"]
-    words = words / jnp.linalg.norm(words, axis=-1, keepdims=True)
-    prefix = prefix / jnp.linalg.norm(prefix, axis=-1, keepdims=True)
+    prefix, words = unit_length(prefix), unit_length(variables["params"]["lm"]["wte"])
     cosines = jnp.einsum("bsd,vd->bsv", prefix, words, precision=jax.lax.Precision.HIGHEST)
     cosines = cosines.at[:, :, jnp.asarray(silent, jnp.int32)].set(-jnp.inf)
-    return jax.lax.top_k(cosines, count)
+    nearest, ids = jax.lax.top_k(cosines, count)
+    return nearest, ids

@@ -76,10 +76,9 @@ def evaluate(options: argparse.Namespace, rest: list[str]) -> None:
 
     if options.folder and not options.recipe:
         raise ValueError("--folder says where the recordings of --recipe are; give both")
-    if options.predictions and options.decode:
-        raise ValueError("--predictions are answers already: leave out --decode")
-    if options.predictions and options.control:
-        raise ValueError("--predictions are answers already: leave out --control")
+    for option in ("decode", "control", "windows"):
+        if options.predictions and getattr(options, option):
+            raise ValueError(f"--predictions are answers already: leave out --{option}")
     enable_compile_cache()
     trained = load_trained(options.run_directory)
     names = [split.name for split in trained.parts.experiment.data.test] or ["validation"]
@@ -87,7 +86,7 @@ def evaluate(options: argparse.Namespace, rest: list[str]) -> None:
         trained, options.split = with_recipe(trained, options.recipe, options.folder or "esc10")
     if options.predictions and not options.split and len(names) > 1:
         raise ValueError(f"--predictions: which split is answered? --split {' | '.join(names)}")
-    config = Answering(options.decode, tuple(options.require), options.control)
+    config = Answering(options.decode, tuple(options.require), options.control, options.windows)
     for split in [options.split] if options.split else names:
         if options.predictions:
             metrics = score_file(trained, split, options.predictions, config)
@@ -98,8 +97,9 @@ def evaluate(options: argparse.Namespace, rest: list[str]) -> None:
         if wordless := {"tagging", "language"} & metrics.keys():
             print(json.dumps(metrics[wordless.pop()], indent=2))
         else:
-            how = filter(None, (metrics.get("decode", "given answers"), options.control))
-            print(", ".join([split, *how]))
+            whole = "all windows" if options.windows else ""
+            how = (metrics.get("decode", "given answers"), options.control, whole)
+            print(", ".join([split, *filter(None, how)]))
             print(markdown_table({name: metrics}))
 
 

@@ -5,7 +5,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from adiff_jax.api import Explainer
+    from adiff_jax.api import Explainer, Explanation
+    from adiff_jax.models.adiff import AdiffModel
 
 EXAMPLES = """Examples:
   adiff explain runs/demo before.wav after.wav --plot pair.png
@@ -13,7 +14,11 @@ EXAMPLES = """Examples:
   adiff explain runs/adiff a.wav b.wav --caption both --windows
   adiff explain runs/adiff --pairs pairs.csv --out said.jsonl --tier 2    goes on where it stopped
 
-pairs.csv has the columns first and second (paths, from the table's folder), and may have id."""
+pairs.csv has the columns first and second (paths, from the table's folder), and may have id.
+
+An event that the sentence names and the tags of neither clip support is warned of once
+`adiff evaluate` has found, on pairs whose events are known, that at least 80% of such warnings
+(20 or more) are right on this run."""
 
 SHOWN_EVENTS = 5
 
@@ -60,8 +65,15 @@ def explain(options: argparse.Namespace, rest: list[str]) -> None:
     if options.pairs:
         _table(explainer, options)
         return
+    if options.probe:
+        _prefix_model(explainer)  # now, rather than after the model has answered
     for tier in (1, 2, 3) if options.tier == "all" else (options.tier and int(options.tier),):
-        _one(explainer, options, {**_asked(options), "tier": tier})
+        said = _one(explainer, options, {**_asked(options), "tier": tier})
+    for number, events in enumerate(said.events, start=1):
+        shown = ", ".join(f"{name} {chance:.2f}" for name, chance in events[:SHOWN_EVENTS])
+        print(f"events in clip {number}: {shown}", file=sys.stderr)
+    if options.plot:
+        _plot(explainer, options, said.text)
     if options.probe:
         _probe(explainer, options)
 
@@ -77,6 +89,8 @@ def _check(options: argparse.Namespace) -> None:
         raise ValueError("give two audio files, or a table of them with --pairs")
     elif options.out:
         raise ValueError("--out is where the answers to --pairs go; a single pair is printed")
+    elif options.tier == "all" and (options.plot or options.probe):
+        raise ValueError("--plot and --probe show one question: name the tier, not all of them")
 
 
 def _asked(options: argparse.Namespace) -> dict[str, Any]:
@@ -88,9 +102,9 @@ def _asked(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _one(explainer: "Explainer", options: argparse.Namespace, asked: dict[str, Any]) -> None:
-    from adiff_jax.plots import plot_pair
-
+def _one(
+    explainer: "Explainer", options: argparse.Namespace, asked: dict[str, Any]
+) -> "Explanation":
     said = explainer(options.first, options.second, n_best=options.n_best, **asked)
     for note in said.notes:
         print(f"note: {note}", file=sys.stderr)
@@ -98,23 +112,31 @@ def _one(explainer: "Explainer", options: argparse.Namespace, asked: dict[str, A
         print(f"{said.prompt}:")
     for text, score in said.n_best:
         print(f"{text}\t(log-probability {score:.2f})")
-    for number, events in enumerate(said.events, start=1):
-        shown = ", ".join(
-            f"{name} {probability:.2f}" for name, probability in events[:SHOWN_EVENTS]
+    if said.unsupported and explainer.warned:
+        names = ", ".join(said.unsupported)
+        print(
+            f"warning: named, but in neither clip by its tags: {names} ({explainer.warned})",
+            file=sys.stderr,
         )
-        print(f"events in clip {number}: {shown}", file=sys.stderr)
     print(f"{said.seconds:.2f} s", file=sys.stderr)
-    if options.plot:
-        plot_pair(
-            options.plot,
-            explainer.heard(options.first),
-            explainer.heard(options.second),
-            explainer.rate,
-            explainer.attention(options.first, options.second),
-            said.text,
-            explainer.frame_seconds,
-        )
-        print(f"picture: {options.plot}", file=sys.stderr)
+    return said
+
+
+def _plot(explainer: "Explainer", options: argparse.Namespace, text: str) -> None:
+    from adiff_jax.plots import plot_pair
+
+    shown = explainer.wave if options.windows else explainer.heard
+    framed = explainer.compares_frames
+    plot_pair(
+        options.plot,
+        shown(options.first),
+        shown(options.second),
+        explainer.rate,
+        explainer.attention(options.first, options.second) if framed else None,
+        text,
+        explainer.frame_seconds if framed else 0.0,
+    )
+    print(f"picture: {options.plot}", file=sys.stderr)
 
 
 def _table(explainer: "Explainer", options: argparse.Namespace) -> None:
@@ -126,18 +148,23 @@ def _table(explainer: "Explainer", options: argparse.Namespace) -> None:
     sys.exit(1 if done.unusable else 0)
 
 
-def _probe(explainer: "Explainer", options: argparse.Namespace) -> None:
-    from adiff_jax.api import question
+def _prefix_model(explainer: "Explainer") -> "AdiffModel":
+    """The model, if it has a prefix; ValueError for another."""
     from adiff_jax.models.adiff import AdiffModel
-    from adiff_jax.probing import probe
 
     model = explainer.trained.parts.objective.module
     if not isinstance(model, AdiffModel):
         raise ValueError("--probe: only ADIFF gives its language model a prefix")
-    tier = None if options.tier in (None, "all") else int(options.tier)
-    prompt = question(tier, options.caption or "", options.prompt)
+    return model
+
+
+def _probe(explainer: "Explainer", options: argparse.Namespace) -> None:
+    from adiff_jax.probing import probe
+
+    tier = options.tier and int(options.tier)
+    prompt = explainer.asked(tier, options.caption or "", options.prompt, options.windows)
     batch, _, _ = explainer.batch([(options.first, options.second)], prompt, options.windows)
-    found = probe(model, explainer.trained.variables, batch, explainer.tokenizer, 5)[0]
-    for place, vector in enumerate(found):
+    model, variables = _prefix_model(explainer), explainer.trained.variables
+    for place, vector in enumerate(probe(model, variables, batch, explainer.tokenizer, 5)[0]):
         words = ", ".join(f"{word!r} {cosine:.2f}" for word, cosine in vector.words)
         print(f"{place:3d} {vector.part:9s} {words}")

@@ -10,6 +10,7 @@
     tensorboard/
     predictions/      one JSON object a line, one file a split and decoding strategy
     metrics.json      scores of the latest evaluation
+    unsupported.json  how right the warnings of `adiff explain` were when last measured
     .lock             held by the process that trains here
 
 The path may be local or `gs://`. The configuration is opaque here: any JSON object.
@@ -97,6 +98,11 @@ class RunDirectory:
     def metrics(self) -> epath.Path:
         """Scores of the latest evaluation, JSON."""
         return self.path / "metrics.json"
+
+    @property
+    def unsupported(self) -> epath.Path:
+        """How right warnings of unsupported events are, JSON."""
+        return self.path / "unsupported.json"
 
     def has_checkpoint(self) -> bool:
         """Whether training goes on here from a finished checkpoint instead of beginning."""

@@ -15,7 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from adiff_jax.convert.engine import Sidecar, StateDict, to_ours, to_torch
+from adiff_jax.convert.engine import (
+    ConversionError,
+    Converted,
+    Sidecar,
+    StateDict,
+    to_ours,
+    to_torch,
+)
 from adiff_jax.convert.table import Carried, Rule, Table
 
 NOISE = 0.1
@@ -51,49 +58,60 @@ class Difference:
 def compare(parity: Parity) -> list[Difference]:
     """Differences of outputs, then of gradients by their names in PyTorch, then of inputs.
 
-    Raises ConversionError that lists every name and shape that the two modules do not share, and
-    ValueError when they return another number or another shape of outputs.
+    Raises ConversionError that lists every name and shape that the two modules do not share,
+    ValueError when they return another number or another shape of outputs, and ImportError without
+    torch.
     """
-    import torch
-
+    torch = need_torch()
     rng = np.random.default_rng(parity.seed)
+    inputs = tuple(_single(given) for given in parity.inputs)
     theirs = parity.torch().float().eval()
     _move(torch, theirs, rng)
     state = {name: value.numpy() for name, value in theirs.state_dict().items()}
     table = Table(type(theirs).__name__, parity.rules, carried=parity.carried)
-    key = jax.random.key(parity.seed)
-    abstract = jax.eval_shape(lambda: parity.module.init(key, *parity.inputs))
-    converted = to_ours(table, StateDict(state), abstract)
+    with jax.default_matmul_precision("highest"):
+        key = jax.random.key(parity.seed)
+        abstract = jax.eval_shape(parity.module.init, key, *inputs)
+        converted = _convert(table, state, abstract)
+        apply = _flat(parity.module, converted.variables)
+        found = apply(converted.variables["params"], inputs)
 
-    given = [torch.from_numpy(np.array(x)) for x in parity.inputs]
-    floating = [i for i, x in enumerate(parity.inputs) if np.issubdtype(x.dtype, np.floating)]
-    for i in floating:
-        given[i].requires_grad_()
-    expected = jax.tree.leaves(theirs(*given))
-    apply = _flat(parity.module, converted.variables)
-    found = apply(converted.variables["params"], parity.inputs)
-    shapes = [tuple(x.shape) for x in expected]
-    if [x.shape for x in found] != shapes:
-        raise ValueError(f"PyTorch returns arrays of {shapes}, the twin {[x.shape for x in found]}")
-    weights = [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
-    sum((x * torch.from_numpy(w)).sum() for x, w in zip(expected, weights, strict=True)).backward()
+        given = [torch.from_numpy(np.array(x)) for x in inputs]
+        floating = [place for place, x in enumerate(inputs) if _is_float(x)]
+        for place in floating:
+            given[place].requires_grad_()
+        expected = jax.tree.leaves(theirs(*given))
+        shapes = [tuple(x.shape) for x in expected]
+        if [x.shape for x in found] != shapes:
+            raise ValueError(
+                f"PyTorch returns arrays of {shapes}, the twin {[x.shape for x in found]}"
+            )
+        weights = [
+            rng.standard_normal(x.shape).astype(np.float32) if x.is_floating_point() else 0
+            for x in expected
+        ]
+        total = sum(
+            (x * w).sum() for x, w in zip(expected, map(torch.as_tensor, weights), strict=True)
+        )
+        if total.requires_grad:
+            total.backward()
 
-    def weighed(params: Any, inputs: tuple[Any, ...]) -> jax.Array:
-        outputs = apply(params, inputs)
-        return sum(((x * w).sum() for x, w in zip(outputs, weights, strict=True)), jnp.zeros(()))
+        def weighed(params: Any, inputs: tuple[Any, ...]) -> jax.Array:
+            outputs = apply(params, inputs)
+            return sum(
+                ((x * w).sum() for x, w in zip(outputs, weights, strict=True)), jnp.zeros(())
+            )
 
-    of_params, of_inputs = jax.grad(weighed, argnums=(0, 1), allow_int=True)(
-        converted.variables["params"], parity.inputs
-    )
+        of_params, of_inputs = jax.grad(weighed, argnums=(0, 1), allow_int=True)(
+            converted.variables["params"], inputs
+        )
     ours = _by_torch_name(table, of_params, converted.variables, converted.sidecar)
     result = [
         _difference(f"output {i}", a, b.detach().numpy())
         for i, (a, b) in enumerate(zip(found, expected, strict=True))
     ]
     gradients = {
-        name: np.zeros(tuple(p.shape), np.float32) if p.grad is None else p.grad.numpy()
-        for name, p in theirs.named_parameters()
-        if name in ours
+        name: _gradient(parameter) for name, parameter in theirs.named_parameters() if name in ours
     }
     # A gradient that is zero but for rounding is measured against those that are not.
     noise = 1e-3 * max((float(np.abs(g).max(initial=0)) for g in gradients.values()), default=0.0)
@@ -102,23 +120,65 @@ def compare(parity: Parity) -> list[Difference]:
         for name, gradient in gradients.items()
     ]
     result += [
-        _difference(f"gradient of input {i}", of_inputs[i], np.asarray(given[i].grad))
-        for i in floating
+        _difference(f"gradient of input {place}", of_inputs[place], _gradient(given[place]), noise)
+        for place in floating
     ]
     return result
+
+
+def is_mistake(parity: Parity, difference: Difference) -> bool:
+    """Whether a difference is too large, or no number."""
+    return not difference.relative <= parity.tolerance
 
 
 def report(parity: Parity, differences: list[Difference]) -> Iterator[str]:
     """One line a difference, worst last; then the verdict."""
     for row in sorted(differences, key=lambda row: row.relative):
-        mark = "ok  " if row.relative <= parity.tolerance else "FAIL"
+        mark = "FAIL" if is_mistake(parity, row) else "ok  "
         yield f"{mark} {row.relative:9.2e}  {row.what} {row.shape}"
-    wrong = sum(row.relative > parity.tolerance for row in differences)
+    wrong = sum(is_mistake(parity, row) for row in differences)
     yield (
         f"{wrong} of {len(differences)} differ by more than {parity.tolerance:g}"
         if wrong
         else f"all {len(differences)} agree within {parity.tolerance:g}"
     )
+
+
+def need_torch() -> Any:
+    """The package torch. Raises ImportError that says where to get it."""
+    try:
+        import torch
+    except ImportError as error:
+        raise ImportError(
+            "a PyTorch module is compared by running it: pip install 'adiff_jax[convert]'"
+        ) from error
+    return torch
+
+
+def _convert(table: Table, state: dict[str, np.ndarray], abstract: Any) -> Converted:
+    try:
+        return to_ours(table, StateDict(state), abstract)
+    except ConversionError as error:
+        _, _, problems = str(error).partition("\n")
+        raise ConversionError(
+            f"the rules do not pair every parameter of {table.name} with one of its twin:\n"
+            f"{problems}"
+        ) from error
+
+
+def _single(given: np.ndarray) -> np.ndarray:
+    return np.asarray(given, np.float32) if _is_float(given) else np.asarray(given)
+
+
+def _is_float(given: np.ndarray) -> bool:
+    return np.issubdtype(given.dtype, np.floating)
+
+
+def _gradient(tensor: Any) -> np.ndarray:
+    """The gradient that PyTorch left; zeros where the tensor has no part in the outputs."""
+    if tensor.grad is None:
+        return np.zeros(tuple(tensor.shape), np.float32)
+    return tensor.grad.numpy()
 
 
 def _move(torch: Any, module: Any, rng: np.random.Generator) -> None:
@@ -151,8 +211,9 @@ def _by_torch_name(
     return {name: value for name, value in entries.items() if name not in sidecar.carried}
 
 
-def _difference(what: str, ours: Any, theirs: np.ndarray, smallest: float = 1e-30) -> Difference:
+def _difference(what: str, ours: Any, theirs: np.ndarray, smallest: float = 0.0) -> Difference:
     """`smallest` is the scale below which a value is rounding noise."""
-    largest = max(float(np.abs(theirs).max(initial=0)), smallest)
-    apart = float(np.abs(np.asarray(ours) - theirs).max(initial=0))
-    return Difference(what, tuple(theirs.shape), apart / largest)
+    largest = max(float(np.abs(theirs).max(initial=0)), smallest, 1e-30)
+    apart = float(np.abs(np.asarray(ours, np.float64) - theirs).max(initial=0))
+    relative = apart / largest
+    return Difference(what, tuple(theirs.shape), relative if np.isfinite(relative) else np.inf)

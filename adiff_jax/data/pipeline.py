@@ -18,7 +18,7 @@ from absl import flags
 
 from adiff_jax.data.buckets import BucketOrder
 from adiff_jax.data.order import RowOrder, process_rows, rows_per_process
-from adiff_jax.data.schema import Arrays, Source
+from adiff_jax.data.schema import Arrays, Example, Source
 from adiff_jax.data.transforms import Encode, Row
 
 _Read = TypeVar("_Read")
@@ -107,7 +107,12 @@ def evaluation_batches(
     return _batches(_EvaluationRow(rows), -(-order.size // global_batch), rows.local, config)
 
 
-def load_row(source: Source, encode: Encode, index: int, draw: int | None = None) -> Row:
+def load_row(
+    source: Source,
+    encode: Callable[[Example, int, int | None], _Read],
+    index: int,
+    draw: int | None = None,
+) -> _Read:
     """Read and encode example `index`. Errors: ExampleError that names it."""
     name = f"example {index}"
     try:

@@ -124,6 +124,26 @@ PARAPHRASES = MappingProxyType(
 _KINDS = {text: kind for kind, texts in PARAPHRASES.items() for text in texts}
 
 
+def question(tier: int | None = None, caption: str = "", prompt: str = "") -> str:
+    """The prompt for a tier (1, 2, 3; by default 1), a caption ("first", "second", "both"), or as
+    it is given.
+
+    Errors: ValueError for more than one of them, and for another tier or caption.
+    """
+    if sum((tier is not None, bool(caption), bool(prompt))) > 1:
+        raise ValueError("tier, caption and prompt are three ways to ask: give one of them")
+    if prompt:
+        return prompt
+    kind = f"caption-{caption}" if caption else f"tier-{1 if tier is None else tier}"
+    if kind not in CANONICAL:
+        raise ValueError(
+            f"caption is {caption!r}: ask for first, second or both"
+            if caption
+            else f"tier is {tier}: ask for 1 (few words), 2 (a sentence) or 3 (in detail)"
+        )
+    return CANONICAL[kind]
+
+
 def kind_of(prompt: str) -> str:
     """The kind of which `prompt` is a wording.
 

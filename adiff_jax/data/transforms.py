@@ -16,7 +16,7 @@ from adiff_jax.audio.io import Channels
 from adiff_jax.audio.resample import Resampler, resample
 from adiff_jax.data.prompts import PARAPHRASES, kind_of, paraphrase
 from adiff_jax.data.schema import Edit, Example, TextEncoder
-from adiff_jax.data.windows import at_random, middle, tiled
+from adiff_jax.data.windows import at_random, middle, tiled, windows
 from adiff_jax.data.wording import Compat, Wording, wording
 
 Row = dict[str, np.ndarray | np.generic]
@@ -160,6 +160,25 @@ class Encode:
             row["labels"] = self._labels(example)
         return row
 
+    def heard(
+        self, wave: np.ndarray, whole: bool, key: Sequence[int] = (0,)
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What is heard of a clip [n] at the model's rate: windows [w n] and how many samples of
+        each are valid [w].
+
+        All of them if it is heard `whole`; else one, its middle, or where `key` draws it in the
+        crops of ADIFF's published code.
+        """
+        config, size = self.config, self.config.samples
+        if whole:
+            kept = windows(wave, size)
+        elif config.compat:
+            kept = [at_random(wave, size, (config.crop_seed, *key))]
+        else:
+            kept = [middle(wave, size)]
+        filled, lengths = zip(*map(self.filled, kept), strict=True)
+        return np.stack(filled), np.array(lengths)
+
     def resampled(self, wave: np.ndarray, rate: int) -> np.ndarray:
         """`wave` [n] at `rate` Hz -> the same at the model's rate. ValueError unless it is a clip
         of finite samples."""
@@ -183,10 +202,8 @@ class Encode:
     def _fit(
         self, wave: np.ndarray, rate: int, key: tuple[int, ...]
     ) -> tuple[np.ndarray, np.int32]:
-        config, wave = self.config, self.resampled(wave, rate)
-        if config.compat:
-            return self.filled(at_random(wave, config.samples, (config.crop_seed, *key)))
-        return self.filled(middle(wave, config.samples))
+        audio, lengths = self.heard(self.resampled(wave, rate), False, key)
+        return audio[0], lengths[0]
 
     def _asked(self, example: Example, draw: int | None) -> str:
         if not example.prompt:

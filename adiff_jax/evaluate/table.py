@@ -43,7 +43,12 @@ BY_TIER = (*EXPLANATIONS[:6], "captions.bleu_4", "captions.cider_d")
 BY_SIMILARITY = ("events.f1", "attributes.f1")
 """Ends of the names of scores that are shown for every quartile of the similarity of the clips."""
 
-OF_MODELS = ("structured.swap.consistent", "attention.edited_span")
+OF_MODELS = (
+    "structured.swap.consistent",
+    "attention.edited_span",
+    "unsupported.precision",
+    "unsupported.recall",
+)
 """Shown as well where a system has them: they need the model itself, not only its answers."""
 
 NOT_SHARES = ("cider_d", "spider", "edited_span")

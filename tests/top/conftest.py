@@ -1,10 +1,11 @@
-"""One tiny tagger and one tiny ADC, trained once and used by every test in this folder."""
+"""One tiny tagger, ADC and ADIFF, trained once and used by every test in this folder."""
 
 import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from adiff_jax.api import Explainer
 from adiff_jax.data.schema import Source
 from adiff_jax.data.sources import open_source
 from adiff_jax.run import Trained
-from tests.top import tiny_run
+from tests.top import tiny_adiff, tiny_run
 
 QUICK: dict[str, Any] = {
     "jax_disable_most_optimizations": True,  # compiling takes longer than computing here
@@ -114,3 +115,44 @@ def answered(trained: Trained, quickly: Quickly) -> dict[str, Any]:
     """The scores of the ADC on its split "pairs"; predictions lie in its directory."""
     with quickly():
         return answer.answer(trained, "pairs", answer.Answering())
+
+
+@pytest.fixture(scope="session")
+def adiff_run(shared: Path, quickly: Quickly, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """This worker's own copy of a finished run of ADIFF, with names for its head's classes."""
+    with quickly(), (shared / "adiff_lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (shared / "adiff_finished").exists():
+            (shared / "adiff").mkdir(exist_ok=True)
+            run.RunDirectory.at(shared / "adiff").keep_classes(tiny_adiff.CLASSES)
+            run.train(tiny_adiff.adiff(), shared / "adiff")
+            (shared / "adiff_finished").touch()
+    copy = tmp_path_factory.mktemp("runs") / "adiff"
+    shutil.copytree(shared / "adiff", copy)
+    return copy
+
+
+@pytest.fixture(scope="session")
+def adiff_trained(adiff_run: Path) -> Trained:
+    """The run with the weights of a model that listens to its clips."""
+    trained = run.load_trained(adiff_run)
+    return replace(trained, variables=tiny_adiff.attentive(trained.variables))
+
+
+@pytest.fixture(scope="session")
+def adiff(adiff_trained: Trained) -> Explainer:
+    return Explainer(adiff_trained)
+
+
+@pytest.fixture(scope="session")
+def adiff_waves() -> list[tuple[Any, Any]]:
+    """Three pairs of clips for ADIFF, as long as its window."""
+    source = open_source(tiny_adiff.explanations("test", tiny_adiff.TEST))
+    return [source[index].waves for index in range(3)]
+
+
+@pytest.fixture(scope="session")
+def adiff_answered(adiff_trained: Trained, quickly: Quickly) -> dict[str, Any]:
+    """The scores of ADIFF on its split "pairs"; predictions lie in its directory."""
+    with quickly():
+        return answer.answer(adiff_trained, "pairs", answer.Answering())

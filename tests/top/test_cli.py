@@ -32,6 +32,7 @@ VERBS = (
     "compare",
     "convert",
     "export",
+    "parity",
     "ablate",
     "data",
     "bench",
