@@ -127,7 +127,7 @@ def answer(trained: Trained, split: str, config: Answering) -> dict[str, Any]:
         if jax.process_index() == 0:
             trained.directory.predictions.mkdir(parents=True, exist_ok=True)
             write_predictions(trained.directory.predictions / f"{name}.jsonl", predictions)
-        known = None if alone else known_pairs(parts)
+        known = None if alone else known_pairs(parts, truths)
         others = {} if known is None else answer_like(parts, trained.variables, source, known)
         similarity, unknown = None, alone
         if not config.control:
@@ -139,7 +139,7 @@ def answer(trained: Trained, split: str, config: Answering) -> dict[str, Any]:
         if unknown:
             metrics["missing"]["similarity"] = unknown
         if known is None:
-            metrics["missing"]["baselines"] = alone
+            metrics["missing"]["baselines"] = alone or "no training example is asked the same"
         else:
             metrics["retrieval_examples"] = len(known)
         if "structured" in metrics:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import jax
@@ -22,7 +23,10 @@ from adiff_jax.parts import Parts, open_data
 from adiff_jax.protocol import Variables
 
 RETRIEVAL_EXAMPLES = 1024
-"""Training pairs, the first ones, that the baselines know at most."""
+"""Training examples, the first ones of those that are asked the same, that the baselines know."""
+
+LOOKED_AT = 8 * RETRIEVAL_EXAMPLES
+"""Training examples, the first ones, among which these are looked for."""
 
 
 def truths_of(source: Source) -> list[Truth]:
@@ -30,14 +34,22 @@ def truths_of(source: Source) -> list[Truth]:
     return [source.truth(index) for index in range(len(source))]
 
 
-def known_pairs(parts: Parts) -> "First":
-    """The training pairs that the baselines know."""
+def known_pairs(parts: Parts, truths: Sequence[Truth]) -> "Chosen | None":
+    """The training examples that the baselines know, asked what `truths` are asked: an explanation
+    in another tier is no answer. None where there are none."""
     training = open_data(parts.experiment.data.train)
-    return First(training, min(RETRIEVAL_EXAMPLES, len(training)))
+    questions = {truth.prompt for truth in truths}
+    asked = (
+        index
+        for index in range(min(LOOKED_AT, len(training)))
+        if training.truth(index).prompt in questions
+    )
+    found = tuple(islice(asked, RETRIEVAL_EXAMPLES))
+    return Chosen(training, found) if found else None
 
 
 def answer_like(
-    parts: Parts, variables: Variables, source: Source, known: "First"
+    parts: Parts, variables: Variables, source: Source, known: "Chosen"
 ) -> dict[str, Sequence[Prediction]]:
     """By baseline: the most frequent caption of the training pairs `known`, and one of the nearest
     of them."""
@@ -56,20 +68,20 @@ def answer_like(
 
 
 @dataclass(frozen=True)
-class First:
-    """The first `count` examples of a source."""
+class Chosen:
+    """The examples `indices` of a source."""
 
     source: Source
-    count: int
+    indices: tuple[int, ...]
 
     def __len__(self) -> int:
-        return self.count
+        return len(self.indices)
 
     def __getitem__(self, index: int) -> Any:
-        return self.source[index]
+        return self.source[self.indices[index]]
 
     def truth(self, index: int) -> Truth:
-        return self.source.truth(index)
+        return self.source.truth(self.indices[index])
 
     def texts(self) -> Iterator[str]:
         return self.source.texts()

@@ -18,12 +18,12 @@ from .adiff_esc10_stage2 import get_config as grounding
 
 
 def get_config() -> Experiment:
-    """Stage 2 with everything but the encoder trained, at a fifth of its rate."""
+    """Stage 2 with everything but the encoder trained, at half its rate."""
     base = grounding()
-    optimizer = replace(base.train.optimizer, learning_rate=2e-4)
+    optimizer = replace(base.train.optimizer, learning_rate=5e-4)
     return replace(
         base,
         name="adiff_esc10_stage3",
         model=replace(base.model, freeze_lm=False),
-        train=replace(base.train, steps=500, eval_every=125, save_every=125, optimizer=optimizer),
+        train=replace(base.train, optimizer=optimizer),
     )

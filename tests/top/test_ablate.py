@@ -27,7 +27,7 @@ from adiff_jax.evaluate.predictions import Prediction, read_predictions, write_p
 from adiff_jax.experiment import ConfigError, Experiment
 from adiff_jax.experiment_json import to_json
 from adiff_jax.grid_table import collect
-from adiff_jax.known_pairs import First
+from adiff_jax.known_pairs import Chosen
 from adiff_jax.models.adc import AdcModel
 from adiff_jax.objectives import Captioning
 from tests.top import tiny_run
@@ -499,7 +499,7 @@ def path(tmp_path: Path) -> Path:
 def test_each_example_finds_its_own_features_and_padding_rows_are_dropped(
     test_pairs: Source, path: Path
 ):
-    first = First(test_pairs, 10)
+    first = Chosen(test_pairs, tuple(range(10)))
     write_features(str(path), first, encoded(first, 10), {"source": 1})
     found = CachedSource(CachedPairs(str(path)))
     assert len(found) == 10

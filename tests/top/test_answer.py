@@ -19,8 +19,8 @@ from adiff_jax.evaluate.captions import MetricError
 from adiff_jax.evaluate.predictions import Prediction, read_predictions, write_predictions
 from adiff_jax.evaluate.table import markdown_table
 from adiff_jax.experiment import ConfigError, Split
-from adiff_jax.known_pairs import First, embeddings, truths_of
-from adiff_jax.parts import Parts
+from adiff_jax.known_pairs import Chosen, embeddings, truths_of
+from adiff_jax.parts import Parts, open_data
 from adiff_jax.run import Trained
 from tests.top import tiny_run
 
@@ -87,12 +87,19 @@ class Sorted:
         return replace(self.source.truth(index), references=captions)
 
 
+class Asked(Sorted):
+    """Its examples are asked two things in turn."""
+
+    def truth(self, index: int) -> Truth:
+        return replace(self.source.truth(index), prompt=f"tier {index % 2 + 1}?")
+
+
 def test_baselines_read_every_caption_of_a_training_pair(
     trained: Trained, test_pairs: Source, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(known_pairs, "open_data", lambda config: Sorted(test_pairs))
     parts, variables = trained.parts, trained.variables
-    known = known_pairs.known_pairs(parts)
+    known = known_pairs.known_pairs(parts, truths_of(test_pairs))
     found = known_pairs.answer_like(parts, variables, test_pairs, known)
     assert {row.text for row in found["most frequent"]} == {"make it louder"}
     # every pair is its own nearest one; the caption that is said differs from pair to pair
@@ -104,7 +111,20 @@ def test_baselines_know_so_many_training_pairs_and_no_more(
     trained: Trained, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(known_pairs, "RETRIEVAL_EXAMPLES", 5)
-    assert len(known_pairs.known_pairs(trained.parts)) == 5
+    truths = truths_of(open_data(trained.parts.experiment.data.train))
+    assert len(known_pairs.known_pairs(trained.parts, truths)) == 5
+
+
+def test_baselines_know_pairs_that_are_asked_the_same(
+    trained: Trained, test_pairs: Source, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(known_pairs, "open_data", lambda config: Asked(test_pairs))
+    truths = [replace(truth, prompt="tier 2?") for truth in truths_of(test_pairs)]
+    known = known_pairs.known_pairs(trained.parts, truths)
+    assert known is not None and known.indices == tuple(range(1, len(test_pairs), 2))
+    assert known.truth(1) == Asked(test_pairs).truth(3)
+    other = [replace(truth, prompt="tier 3?") for truth in truths]
+    assert known_pairs.known_pairs(trained.parts, other) is None
 
 
 def test_answering_twice_writes_the_same_bytes(
@@ -183,7 +203,7 @@ def test_an_embedding_belongs_to_its_pair_whatever_else_is_embedded(
     answered: dict[str, Any], trained: Trained, test_pairs: Source
 ):
     whole = embeddings(trained.parts, trained.variables, test_pairs)
-    some = embeddings(trained.parts, trained.variables, First(test_pairs, 3))
+    some = embeddings(trained.parts, trained.variables, Chosen(test_pairs, (0, 1, 2)))
     assert whole.shape == (tiny_run.TEST, tiny_run.WIDTH)
     np.testing.assert_allclose(some, whole[:3], rtol=1e-5, atol=1e-6)
     assert len(np.unique(whole.round(4), axis=0)) == tiny_run.TEST
@@ -341,7 +361,7 @@ def test_scores_of_given_answers_say_it_too(
     write_predictions(
         tmp_path / "p.jsonl", [Prediction(truth.id, truth.references[0]) for truth in truths]
     )
-    part = First(test_pairs, len(truths))
+    part = Chosen(test_pairs, tuple(range(len(truths))))
     object.__setattr__(part, "coverage", Coverage(12, 13, 20, 24))
     monkeypatch.setattr(answer, "open_data", lambda config: part)
     metrics = score_file(trained, "pairs", tmp_path / "p.jsonl", Answering())
