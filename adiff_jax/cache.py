@@ -52,13 +52,14 @@ def cached(config: DataConfig, encoder_run: str, path: str, data: Data) -> Cache
 
 def made_from(config: DataConfig, data: Data) -> dict[str, Any]:
     """What features are made of, but for the encoder."""
-    return {"source": json.loads(source_json(config)), "seconds": data.encode.seconds}
+    heard = {name: getattr(data.encode, name) for name in ("seconds", "short", "compat")}
+    return {"source": json.loads(source_json(config)), **heard}
 
 
 def is_cached(path: str, made_of: Mapping[str, Any]) -> bool:
     """Whether `path` holds finished features; ConfigError when theirs is not `made_of`."""
     about = read_about(path)
-    differing = [name for name in made_of if about is not None and about[name] != made_of[name]]
+    differing = [name for name in made_of if about is not None and about.get(name) != made_of[name]]
     if differing:
         raise ConfigError(
             f"{path} holds features of another {' and '.join(differing)}: remove it, or choose "

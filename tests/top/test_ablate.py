@@ -461,6 +461,9 @@ def test_features_of_another_source_or_window_are_refused(
     longer = replace(data, encode=EncodeConfig(seconds=0.5, max_tokens=16))
     with pytest.raises(ConfigError, match="holds features of another seconds: remove it"):
         cached(data.test[0].source, str(tagger_run), path, longer)
+    tiled = replace(data, encode=replace(data.encode, short="tile"))
+    with pytest.raises(ConfigError, match="holds features of another short: remove it"):
+        cached(data.test[0].source, str(tagger_run), path, tiled)
 
 
 def test_an_encoder_of_pairs_makes_no_features_of_single_clips(adc_run: Path, tmp_path: Path):
@@ -562,7 +565,8 @@ def test_a_cache_that_another_writer_made_of_something_else_meanwhile_is_refused
     test_pairs: Source, tagger_run: Path, path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     def overtaken(*_: Any) -> Iterator[tuple[Arrays, Any, Any]]:
-        other = {"source": {}, "encoder": "other", "seconds": 1.0}
+        other = {"source": {}, "encoder": "other"}
+        other |= {"seconds": 1.0, "short": "pad", "compat": ""}
         write_features(str(path), test_pairs, encoded(test_pairs, 12), other)
         yield from encoded(test_pairs, 12)
 
