@@ -1,9 +1,9 @@
 """Stage 3 of the small ADIFF on ESC-10, fine-tuning: the language model learns too. All commands:
 
     adiff train configs/byola_tagging.py --workdir runs/byola_tagging
-    adiff train configs/adiff_esc10_text.py --workdir runs/adiff_esc10_text
     adiff data embed configs/adiff_esc10.py --encoder runs/byola_tagging \\
         --out runs/adiff_esc10_embeddings/train --size 12000
+    adiff train configs/adiff_esc10_text.py --workdir runs/adiff_esc10_text
     adiff train configs/adiff_esc10_stage2.py --init runs/byola_tagging \\
         --init runs/adiff_esc10_text
     adiff train configs/adiff_esc10_stage3.py --init runs/adiff_esc10_stage2
