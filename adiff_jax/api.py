@@ -30,7 +30,6 @@ from adiff_jax.attention_span import last_attention
 from adiff_jax.audio.io import AudioError, check_wave, read_audio
 from adiff_jax.data.prompts import question
 from adiff_jax.data.schema import Example
-from adiff_jax.data.windows import middle
 from adiff_jax.decode.beam import Beam
 from adiff_jax.decode.generate import Strategy, generate, parse_strategy
 from adiff_jax.evaluate.unsupported import Measured, trusted, unsupported
@@ -170,6 +169,8 @@ class Explainer:
                 for ids, kept, score in zip(tokens[row], mask[row], scores[row], strict=True)
                 if np.isfinite(score)
             )
+            if not ranked:
+                raise ValueError(f"{self.trained.directory.path}: no sentence has a finite score")
             explanation = Explanation(*ranked[0], ranked, seconds, notes[row], asked)
             if heard is not None and (names := self.trained.parts.classes):
                 tags = heard.events[2 * row : 2 * row + 2]
@@ -204,9 +205,11 @@ class Explainer:
         encode = self.experiment.data.encode
         return read_audio(fspath(clip), self.rate, encode.channels, encode.resampler)
 
-    def heard(self, clip: Clip) -> np.ndarray:
-        """The part of a clip that the model hears: all of it, or its middle when it is too long."""
-        return middle(self.wave(clip), self.experiment.data.encode.samples)
+    def heard(self, clip: Clip, number: int = 1) -> np.ndarray:
+        """What the model hears of the first or second clip: all, or one window of a long one."""
+        wave = self.wave(clip)
+        windows, lengths = self._encode.heard(wave, False, (number,))
+        return windows[0, : min(len(wave), lengths[0])]
 
     def _strategy(self, decode: str, n_best: int) -> Strategy:
         decode = decode or ("beam:4" if self._listener is None else "greedy")

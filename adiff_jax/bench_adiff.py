@@ -224,7 +224,9 @@ def _heard(many: int) -> Batch:
 
 
 def _remembered(many: int) -> Batch:
-    width = MODEL.encoder.embedding_width
+    model, one = AdiffModel(MODEL), _heard(1)
+    init = partial(model.init_with_output, jax.random.key(0), method="embeddings")
+    width = jax.eval_shape(init, one)[0].shape[-1]
     first, second = np.random.default_rng(2).normal(size=(2, many, 1, width)).astype(np.float32)
     return replace(_asked(many), features_1=first, features_2=second)
 

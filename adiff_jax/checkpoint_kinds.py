@@ -24,12 +24,16 @@ from adiff_jax.experiment import Data, Experiment
 from adiff_jax.models.adiff import Adiff
 from adiff_jax.models.byola import ByolA
 from adiff_jax.models.cnn10 import Cnn10
+from adiff_jax.models.gpt2 import Gpt2
 from adiff_jax.models.htsat import Htsat
 from adiff_jax.models.language_model import LanguageModel
 from adiff_jax.models.tagger import Tagger
 
 LONGEST = 280
 """Tokens of the longest answers, those of tier 3."""
+
+SHORTER = (64, 128)
+"""Tokens that hold the answers of tier 1, and those of tier 2."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ def _gpt2(entries: Mapping[str, np.ndarray], source: Source) -> Found:
     return Found(
         language_model_shapes(lm),
         Experiment("gpt2", model, data=Data(encode=encode, tokenizer=Gpt2Vocabulary())),
-        "adiff train configs/adiff_stage2.py --init {out}",
+        f"adiff train configs/adiff_stage2.py --init ENCODER_RUN --init {{out}}{_sizes(lm)}",
         (),
         tokenizer,
     )
@@ -116,7 +120,7 @@ def _cnn10(entries: Mapping[str, np.ndarray], source: Source) -> Found:
 def _htsat(entries: Mapping[str, np.ndarray], source: Source) -> Found:
     classes = named_classes(source.classes, htsat.classes_of(entries))
     model = Tagger(encoder=Htsat(), classes=len(classes))
-    command = "adiff train configs/adiff_stage2.py --init {out}"
+    command = "adiff train configs/adiff_stage2.py --init {out} --init LANGUAGE_MODEL_RUN"
     return Found(tagger_shapes(model), _tagger("htsat", model), command, classes)
 
 
@@ -128,6 +132,13 @@ KINDS: Mapping[str, Kind] = {
     "cnn10": Kind(cnn10.TABLE, _cnn10),
 }
 """By the name that the command line gives them."""
+
+
+def _sizes(lm: Gpt2) -> str:
+    """The options that make the base model of a config one of these sizes."""
+    fields = ("layers", "heads", "width", "positions", "vocab_size")
+    other = [name for name in fields if getattr(lm, name) != getattr(Gpt2(), name)]
+    return "".join(f" --model.lm.{name.replace('_', '-')} {getattr(lm, name)}" for name in other)
 
 
 def named_classes(given: tuple[str, ...], count: int) -> tuple[str, ...]:
@@ -147,9 +158,11 @@ def _data(frontend: LogMel) -> Data:
 
 def _adiff_experiment(model: Adiff) -> Experiment:
     """Clips of ten seconds, tiled when shorter."""
+    longest = min(LONGEST, model.lm.positions - model.prefix_length)
     encode = EncodeConfig(
         rate=model.encoder.frontend.rate,
-        max_tokens=min(LONGEST, model.lm.positions - model.prefix_length),
+        max_tokens=longest,
+        buckets=(*(size for size in SHORTER if size < longest), longest),
         short="tile",
         prompt_tokens=model.mappers.tokens,
         compat=model.compat,

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import jax
+import numpy as np
 from etils import epath
 
 from adiff_jax.checkpoint.checkpoints import CheckpointError, Checkpoints
@@ -28,6 +30,7 @@ from adiff_jax.data.wording import Compat
 from adiff_jax.experiment_json import to_json
 from adiff_jax.protocol import Variables
 from adiff_jax.run import restore
+from adiff_jax.text_files import read_text
 
 UNCHECKED = (
     "every entry of the file is accounted for; values not checked against the original's outputs "
@@ -57,8 +60,8 @@ def convert(
 
     `compat` says with which conventions an ADIFF was trained: "adiff-2025" as published, "" ours.
 
-    Raises ConversionError that lists everything that does not fit, CheckpointError when the weights
-    cannot be written.
+    Raises ConversionError that lists everything that does not fit or is not finite,
+    CheckpointError when the weights cannot be written.
     """
     path, directory = Path(file).expanduser(), Path(out).expanduser()
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
@@ -69,6 +72,7 @@ def convert(
     names = read_classes(classes) if classes else ()
     found = KINDS[kind].find(entries, Source(path, names, compat))
     converted = to_ours(table, state, found.abstract)
+    _check_finite(path, converted.variables)
     run = RunDirectory.at(directory)
     run.claim(to_json(found.experiment))
     if found.classes:
@@ -105,8 +109,8 @@ def read_classes(file: str) -> tuple[str, ...]:
 
     Raises ConversionError for one without names, or with a name twice.
     """
-    with Path(file).expanduser().open(newline="") as lines:
-        rows = [row for row in csv.reader(lines) if row]
+    text = read_text(str(Path(file).expanduser()))
+    rows = [row for row in csv.reader(text.splitlines()) if row]
     if rows and "display_name" in rows[0]:
         column = rows[0].index("display_name")
         names = [row[column] for row in rows[1:]]
@@ -119,6 +123,17 @@ def read_classes(file: str) -> tuple[str, ...]:
             "one name a line, or AudioSet's class_labels_indices.csv"
         )
     return tuple(names)
+
+
+def _check_finite(path: Path, variables: Variables) -> None:
+    """Raise ConversionError for weights that no model can speak with."""
+    broken = [
+        jax.tree_util.keystr(place, simple=True, separator="/")
+        for place, leaf in jax.tree_util.tree_leaves_with_path(dict(variables))
+        if not np.isfinite(leaf).all()
+    ]
+    if broken:
+        raise ConversionError(f"{path} holds NaN or infinity, in: {', '.join(broken)}")
 
 
 def _save(run: RunDirectory, variables: Variables) -> None:

@@ -34,6 +34,7 @@ from adiff_jax.frozen_encoder import (
     clips_of_shard,
     embeddings_of,
 )
+from adiff_jax.models.adiff import Adiff
 from adiff_jax.models.tagger import Tagger
 from adiff_jax.parts import open_data
 from adiff_jax.run import load_trained
@@ -105,6 +106,8 @@ def embed(
     """
     trained = load_trained(encoder)
     tagger, variables = clip_encoder(trained.parts.experiment.model, trained.variables)
+    if isinstance(experiment.model, Adiff):  # which will hear in its own precision, not the run's
+        tagger = replace(tagger, compute=experiment.model.clips.compute)
     config = _source_config(experiment, split, how.size)
     _check(experiment, config, tagger, str(encoder))
     source, files = open_data(config), EmbeddingFiles(Path(path))

@@ -141,6 +141,15 @@ class Experiment:
             case LanguageModel():
                 return LanguageModelling(self.model, constrain)
 
+    @property
+    def frozen_as_drawn(self) -> tuple[str, ...]:
+        """Parts of the model that are frozen although no run in `start` gives their weights."""
+        if not isinstance(self.model, Adiff):
+            return ()
+        given = {here for start in self.start for _, here in start.subtrees}
+        frozen = {"clips": self.model.freeze_encoder, "lm": self.model.freeze_lm}
+        return tuple(part for part, held in frozen.items() if held and not {"", part} & given)
+
     def split(self, name: str) -> DataConfig:
         """The source to score under this name: a test split, or "validation"."""
         named = {"validation": self.data.validation}

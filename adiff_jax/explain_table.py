@@ -21,6 +21,7 @@ from tqdm import tqdm
 from adiff_jax.api import Explainer
 from adiff_jax.audio.io import AudioError
 from adiff_jax.evaluate.predictions import write_whole
+from adiff_jax.frozen_encoder import fingerprint
 from adiff_jax.text_files import read_text
 
 EVENTS = 5  # the most likely ones of each clip are written
@@ -83,7 +84,7 @@ def explain_table(
     """
     rows, done, file = read_table(table), Done(), Path(out)
     question = {
-        "model": f"{explainer.experiment.name}, step {explainer.trained.step}",
+        "model": _model(explainer),
         "prompt": explainer.asked(asked["tier"], asked["caption"], asked["prompt"], asked["whole"]),
         "decode": asked["decode"],
         "windows": asked["whole"],
@@ -108,6 +109,12 @@ def explain_table(
     return done
 
 
+def _model(explainer: Explainer) -> str:
+    """Name and step, and what tells the weights from others of that name and step."""
+    weights = fingerprint(explainer.experiment.model, explainer.trained.variables)[:12]
+    return f"{explainer.experiment.name}, step {explainer.trained.step}, {weights}"
+
+
 def _answers(out: Path, question: Mapping[str, Any], rows: Sequence[Row]) -> dict[str, str]:
     """The lines of `out` that are answers, by id."""
     if not out.exists():
@@ -115,11 +122,11 @@ def _answers(out: Path, question: Mapping[str, Any], rows: Sequence[Row]) -> dic
     files = {row.id: (row.first, row.second) for row in rows}
     found = {}
     # Not splitlines(): a text may hold U+2028 and its kin, which JSON leaves as they are.
-    *whole, _ = out.read_text(encoding="utf-8").split("\n")
+    *whole, _ = read_text(str(out)).split("\n")
     for number, text in enumerate(whole, start=1):
         try:
             line = json.loads(text)
-            name, clips = line["id"], (line["first"], line["second"])
+            name, clips = str(line["id"]), (line["first"], line["second"])
         except (ValueError, TypeError, KeyError) as error:
             raise ValueError(
                 f"{out}, line {number} is no answer of ours: choose another file"

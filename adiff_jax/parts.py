@@ -66,7 +66,8 @@ class Parts:
             field = "model.vocab_size" if isinstance(model, Adc) else "model.lm.vocab_size"
             raise ConfigError(
                 f"{field} is {model.vocab_size}, but the tokenizer has "
-                f"{tokenizer.vocab_size} tokens: set it to at least that"
+                f"{tokenizer.vocab_size} tokens: set it to at least that (the language model that "
+                "the run starts from, if any, must have as many)"
             )
 
     @cached_property

@@ -31,6 +31,7 @@ from adiff_jax.parts import (
     abstract_variables,
     assemble,
     check_optimizer,
+    note,
     note_unsayable,
     open_for,
     training_order,
@@ -92,6 +93,8 @@ def train(experiment: Experiment, workdir: epath.PathLike) -> RunDirectory:
     abstract = abstract_variables(parts, source)
     check_optimizer(experiment, abstract["params"])
     start_from = None
+    for part in () if resumed else experiment.frozen_as_drawn:
+        note(f"model.{part} is frozen at random weights: name a run that trained it with --init")
     if experiment.start and not resumed:
         _check_conventions(experiment)
         start_from = pretrained(experiment.start)

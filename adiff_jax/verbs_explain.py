@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="ask for few words, a sentence, or detail (models that read prompts; default 1)",
     )
     asked.add_argument("--caption", choices=["first", "second", "both"], help="ask for captions")
-    asked.add_argument("--prompt", default="", help="ask in your own words")
+    asked.add_argument("--prompt", help="ask in your own words")
     parser.add_argument(
         "--windows", action="store_true", help="hear all of recordings that are long"
     )
@@ -80,6 +80,8 @@ def explain(options: argparse.Namespace, rest: list[str]) -> None:
 
 def _check(options: argparse.Namespace) -> None:
     """Raise ValueError for arguments that do not go together."""
+    if options.prompt is not None and not options.prompt.strip():
+        raise ValueError("--prompt is empty: ask something, or leave it out")
     if options.pairs:
         if options.first or not options.out:
             raise ValueError("--pairs CSV takes --out JSONL and no audio files beside it")
@@ -96,7 +98,7 @@ def _check(options: argparse.Namespace) -> None:
 def _asked(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "caption": options.caption or "",
-        "prompt": options.prompt,
+        "prompt": options.prompt or "",
         "decode": options.decode,
         "whole": options.windows,
     }
@@ -125,12 +127,16 @@ def _one(
 def _plot(explainer: "Explainer", options: argparse.Namespace, text: str) -> None:
     from adiff_jax.plots import plot_pair
 
-    shown = explainer.wave if options.windows else explainer.heard
+    clips = (options.first, options.second)
+    waves = [
+        explainer.wave(clip) if options.windows else explainer.heard(clip, number)
+        for number, clip in enumerate(clips, start=1)
+    ]
     framed = explainer.compares_frames
     plot_pair(
         options.plot,
-        shown(options.first),
-        shown(options.second),
+        waves[0],
+        waves[1],
         explainer.rate,
         explainer.attention(options.first, options.second) if framed else None,
         text,
@@ -162,7 +168,7 @@ def _probe(explainer: "Explainer", options: argparse.Namespace) -> None:
     from adiff_jax.probing import probe
 
     tier = options.tier and int(options.tier)
-    prompt = explainer.asked(tier, options.caption or "", options.prompt, options.windows)
+    prompt = explainer.asked(tier, options.caption or "", options.prompt or "", options.windows)
     batch, _, _ = explainer.batch([(options.first, options.second)], prompt, options.windows)
     model, variables = _prefix_model(explainer), explainer.trained.variables
     for place, vector in enumerate(probe(model, variables, batch, explainer.tokenizer, 5)[0]):

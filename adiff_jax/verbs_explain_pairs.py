@@ -10,7 +10,11 @@ if TYPE_CHECKING:
     from adiff_jax.data.writing.answers import Writer
     from adiff_jax.data.writing.prompts import Prompts
 
-_CHAT_ONLY = ("endpoint", "model", "prompts", "body", "key_variable", "requests_per_minute")
+_DEFAULTS = {"parallel": 4, "timeout": 120.0, "attempts": 4}
+_CHAT_ONLY = (
+    *("endpoint", "model", "prompts", "body", "key_variable", "requests_per_minute"),
+    *_DEFAULTS,
+)
 _PATIENCE = 20
 
 
@@ -51,11 +55,9 @@ def add(actions: Any) -> None:
         help="the environment variable that holds the key (default OPENAI_API_KEY)",
     )
     chat.add_argument("--requests-per-minute", type=float, help="at most so many (default: any)")
-    chat.add_argument("--parallel", type=int, default=4, help="requests at a time (default 4)")
-    chat.add_argument("--timeout", type=float, default=120.0, help="of a request, s (default 120)")
-    chat.add_argument(
-        "--attempts", type=int, default=4, help="asking for one text in good form (default 4)"
-    )
+    chat.add_argument("--parallel", type=int, help="requests at a time (default 4)")
+    chat.add_argument("--timeout", type=float, help="of a request, s (default 120)")
+    chat.add_argument("--attempts", type=int, help="asking for one text in good form (default 4)")
 
 
 def explain_pairs(options: argparse.Namespace, rest: list[str]) -> None:
@@ -104,7 +106,7 @@ def explain_pairs(options: argparse.Namespace, rest: list[str]) -> None:
 
 
 def _check(options: argparse.Namespace) -> None:
-    """Raise ValueError for options that do not go together."""
+    """Raise ValueError for options that do not go together; fill in what is left out."""
     if options.limit is not None and options.limit < 1:
         raise ValueError(f"--limit is {options.limit}: say at least 1")
     if options.seed < 0:
@@ -116,6 +118,11 @@ def _check(options: argparse.Namespace) -> None:
             flags = {"key_variable": "api-key-env"}
             named = ", ".join("--" + flags.get(name, name.replace("_", "-")) for name in given)
             raise ValueError(f"--template asks no model: leave out {named}")
+    if options.name is not None and Path(options.name).name != options.name:
+        raise ValueError(f"--name is {options.name!r}: it is a part of file names, no path")
+    for name, value in _DEFAULTS.items():
+        if getattr(options, name) is None:
+            setattr(options, name, value)
 
 
 def _writer(options: argparse.Namespace, prompts: "Prompts") -> "Writer":

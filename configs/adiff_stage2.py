@@ -25,6 +25,8 @@ from adiff_jax.data.sources import Explanations
 from adiff_jax.data.transforms import EncodeConfig
 from adiff_jax.experiment import Data, Evaluation, Experiment, Split
 from adiff_jax.models.adiff import Adiff
+from adiff_jax.models.htsat import Htsat
+from adiff_jax.models.tagger import Tagger
 from adiff_jax.train.loop import TrainConfig
 from adiff_jax.train.optim import Optimizer, WarmupCosine
 
@@ -40,7 +42,9 @@ def get_config() -> Experiment:
     """The published base size on all three tiers of ACD."""
     return Experiment(
         name="adiff_stage2",
-        model=Adiff(compute="bfloat16"),
+        model=Adiff(
+            clips=Tagger(encoder=Htsat(), classes=527, compute="bfloat16"), compute="bfloat16"
+        ),
         label_smoothing=0.0,
         data=Data(
             train=Explanations(joined("train"), captioning=0.2),

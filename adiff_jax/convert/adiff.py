@@ -82,7 +82,7 @@ TABLE = Table(
 def config_of(entries: Mapping[str, np.ndarray]) -> Adiff:
     """The sizes that these entries (names without `module.`) show; the encoder is as published.
 
-    Raises ConversionError for a file without the entries that the sizes are read from.
+    Raises ConversionError for a file without the matrices that the sizes are read from.
     """
     constants, words, positions = (
         f"{DECODER}audio_project1.prefix_const",
@@ -94,6 +94,9 @@ def config_of(entries: Mapping[str, np.ndarray]) -> Adiff:
             f"the file is no ADIFF checkpoint: it has no {', '.join(map(repr, missing))}; its "
             f"entries are {', '.join(list(entries)[:8])}, ..."
         )
+    for name in (constants, words, positions):
+        if entries[name].ndim != 2 or not entries[name].size:
+            raise ConversionError(f"{name!r} is {entries[name].shape}, a matrix is needed")
     vocab_size, width = entries[words].shape
     lm = Gpt2(
         layers=_layers(entries, f"{GPT}h."),

@@ -193,12 +193,16 @@ def same_bits(one: np.ndarray, other: np.ndarray) -> bool:
 def _wanted(
     table: Table, variables: Variables
 ) -> tuple[dict[str, tuple[str, Layout, tuple[int, ...]]], list[str]]:
-    """PyTorch name -> (leaf, layout, shape), and a complaint for each leaf without a rule."""
-    wanted, problems = {}, []
+    """PyTorch name -> (leaf, layout, shape), and a complaint for each leaf without a rule, or with
+    the name of another."""
+    wanted: dict[str, tuple[str, Layout, tuple[int, ...]]] = {}
+    problems = []
     for leaf, value in _by_path(variables).items():
         rule = table.rule_of(leaf)
         if rule is None:
             problems.append(f"unfilled: {leaf} {value.shape} is in no rule of the table")
+        elif rule[0] in wanted:
+            problems.append(f"claimed twice: {leaf} and {wanted[rule[0]][0]} need {rule[0]!r}")
         else:
             wanted[rule[0]] = (leaf, rule[1], tuple(value.shape))
     return wanted, problems

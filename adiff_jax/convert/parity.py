@@ -45,6 +45,10 @@ class Parity:
     tolerance: float = 1e-4
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if not (isinstance(self.inputs, tuple) and all(hasattr(x, "dtype") for x in self.inputs)):
+            raise ValueError("Parity.inputs is no tuple of arrays: give one array an input")
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -71,7 +75,10 @@ def compare(parity: Parity) -> list[Difference]:
     table = Table(type(theirs).__name__, parity.rules, carried=parity.carried)
     with jax.default_matmul_precision("highest"):
         key = jax.random.key(parity.seed)
-        abstract = jax.eval_shape(parity.module.init, key, *inputs)
+        try:
+            abstract = jax.eval_shape(parity.module.init, key, *inputs)
+        except TypeError as error:
+            raise ValueError(f"the twin cannot be given these inputs: {error}") from error
         converted = _convert(table, state, abstract)
         apply = _flat(parity.module, converted.variables)
         found = apply(converted.variables["params"], inputs)
@@ -80,7 +87,10 @@ def compare(parity: Parity) -> list[Difference]:
         floating = [place for place, x in enumerate(inputs) if _is_float(x)]
         for place in floating:
             given[place].requires_grad_()
-        expected = jax.tree.leaves(theirs(*given))
+        try:
+            expected = jax.tree.leaves(theirs(*given))
+        except TypeError as error:
+            raise ValueError(f"PyTorch cannot be given these inputs: {error}") from error
         shapes = [tuple(x.shape) for x in expected]
         if [x.shape for x in found] != shapes:
             raise ValueError(

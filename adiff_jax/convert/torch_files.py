@@ -179,11 +179,15 @@ def _unpickled(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         # torch's own message advises to switch the protection off; ours does not.
         found = re.search(r"GLOBAL (\S+)", str(error))
-        what = f"it names {found[1]}" if found else "it is no plain pickle"
+        if found is None:
+            raise ConversionError(
+                f"{path} is damaged, or no PyTorch file: is it a web page, or a pointer of git-lfs "
+                "in place of the file?"
+            ) from error
         raise ConversionError(
-            f"{path} holds more than arrays ({what}), and reading it could run a program hidden "
-            "in it: refused, nothing was run. Ask its author for a .safetensors file, or for the "
-            "state dictionary alone"
+            f"{path} holds more than arrays (it names {found[1]}), and reading it could run a "
+            "program hidden in it: refused, nothing was run. Ask its author for a .safetensors "
+            "file, or for the state dictionary alone"
         ) from error
     except (RuntimeError, OSError, EOFError, KeyError, ValueError) as error:
         first = (str(error) or type(error).__name__).splitlines()[0]
@@ -204,14 +208,20 @@ def _as_arrays(loaded: Any, path: Path) -> dict[str, np.ndarray]:
             f"{path} holds entries that are no arrays, so it is not the state dictionary that this "
             "kind of checkpoint is published as:\n  " + "\n  ".join(strange)
         )
-    return {name: _as_array(value) for name, value in loaded.items()}
+    return {name: _as_array(value, f"{path}: {name!r}") for name, value in loaded.items()}
 
 
-def _as_array(tensor: Any) -> np.ndarray:
+def _as_array(tensor: Any, what: str) -> np.ndarray:
     torch, tensor = _torch(), tensor.detach()
-    if tensor.dtype == torch.bfloat16:  # numpy has none of its own
-        return tensor.contiguous().view(torch.int16).numpy().view(jnp.bfloat16)
-    return tensor.numpy()
+    try:
+        if tensor.dtype == torch.bfloat16:  # numpy has none of its own
+            return tensor.contiguous().view(torch.int16).numpy().view(jnp.bfloat16)
+        return tensor.numpy()
+    except (TypeError, RuntimeError) as error:  # quantised, sparse, without storage, float8
+        raise ConversionError(
+            f"{what} is a tensor of {tensor.dtype}, {tensor.layout}, on {tensor.device.type}, "
+            "which is no plain array: save it dense, in float32, float16 or bfloat16"
+        ) from error
 
 
 # --- writing ----------------------------------------------------------------------------------

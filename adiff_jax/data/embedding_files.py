@@ -14,7 +14,8 @@ Paths are local, or on a disk that all jobs see.
 import json
 import os
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -94,8 +95,9 @@ class EmbeddingFiles:
 
     def examples(self) -> KeptSource:
         """What was written."""
-        rest = json.loads(self._source.read_text())
-        coverage = None if rest["coverage"] is None else Coverage(**rest["coverage"])
+        with _readable(self._source, f"remove {self.path} and embed again"):
+            rest = json.loads(self._source.read_text())
+            coverage = None if rest["coverage"] is None else Coverage(**rest["coverage"])
         return KeptSource(self.example_lines(), rest["texts"], coverage)
 
     def example_lines(self) -> list[str]:
@@ -126,13 +128,16 @@ class EmbeddingFiles:
 
     def shard_clips(self, shard: int, shards: int) -> list[StoredClip]:
         """The clips of a finished shard, in order."""
-        lines = self._clips(shard, shards).read_text().splitlines()
-        rows = [json.loads(line) for line in lines]
-        return [StoredClip(row["clip"], row["sha256"], row["crops"]) for row in rows]
+        file = self._clips(shard, shards)
+        with _readable(file, _again(file)):
+            rows = map(json.loads, file.read_text().splitlines())
+            return [StoredClip(row["clip"], row["sha256"], row["crops"]) for row in rows]
 
     def shard_embeddings(self, shard: int, shards: int) -> np.ndarray:
         """[rows d] of a finished shard, mapped into memory."""
-        found: np.ndarray = np.load(self._embeddings(shard, shards), mmap_mode="r")
+        file = self._embeddings(shard, shards)
+        with _readable(file, _again(self._clips(shard, shards))):
+            found: np.ndarray = np.load(file, mmap_mode="r")
         return found
 
     @property
@@ -163,3 +168,16 @@ class EmbeddingFiles:
             os.replace(private, to)
         finally:
             private.unlink(missing_ok=True)
+
+
+def _again(clips: Path) -> str:
+    return f"remove {clips}, and `adiff data embed` writes this shard again"
+
+
+@contextmanager
+def _readable(file: Path, way_out: str) -> Iterator[None]:
+    """ValueError that names `file`, and says what to do, for what cannot be read."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, EOFError) as error:
+        raise ValueError(f"{file} is damaged ({error}): {way_out}") from error

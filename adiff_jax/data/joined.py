@@ -25,6 +25,10 @@ class Joined:
         if not names:
             raise ValueError("Joined.tables is empty: give one table or more")
         if twice := sorted({name for name in names if names.count(name) > 1}):
+            if len({table.path for table in self.tables if _name(table) == twice[0]}) == 1:
+                raise ValueError(
+                    f"Joined.tables names {twice[0]!r} twice: splits of one table cannot be joined"
+                )
             raise ValueError(
                 f"Joined.tables has more than one folder called {twice[0]!r}, so that their clips "
                 "cannot be told apart: rename one"

@@ -122,6 +122,14 @@ def test_a_leaf_without_a_rule_is_unfilled() -> None:
         to_ours(TABLE, StateDict(state()), shapes)
 
 
+def test_a_name_that_two_leaves_claim_is_refused() -> None:
+    shapes = {"params": {name: jax.ShapeDtypeStruct((4, 3), jnp.float32) for name in "ab"}}
+    table = Table("twice", rules=(Rule("emb.weight", "params/a"), Rule("emb.weight", "params/b")))
+    entries = {"emb.weight": state()["emb.weight"]}
+    with pytest.raises(ConversionError, match="params/b and params/a need 'emb.weight'"):
+        to_ours(table, StateDict(entries), shapes | {"batch_stats": {}})
+
+
 def test_two_names_that_become_one_are_refused() -> None:
     entries = state() | {"module.steps": np.array(1, np.int64)}
     with pytest.raises(ConversionError, match=r"two entries are called 'steps'"):

@@ -121,6 +121,31 @@ def test_damaged_files_are_named(tmp_path: Path, name: str, content: bytes) -> N
         read_state(tmp_path / name)
 
 
+@pytest.mark.parametrize("content", [b"version https://git-lfs.github.com", b"<!DOCTYPE html>"])
+def test_what_was_downloaded_in_place_of_a_file_is_not_called_malicious(
+    tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / "model.ckpt").write_bytes(content)
+    with pytest.raises(ConversionError, match="no PyTorch file: is it a web page, or a pointer"):
+        read_state(tmp_path / "model.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("tensor", "kind"),
+    [
+        (torch.ones(3).to(torch.float8_e4m3fn), "torch.float8_e4m3fn"),
+        (torch.eye(3).to_sparse(), "torch.sparse_coo"),
+        (torch.ones(3, device="meta"), "meta"),
+    ],
+)
+def test_tensors_that_are_no_arrays_are_named(
+    tmp_path: Path, tensor: torch.Tensor, kind: str
+) -> None:
+    torch.save({"w": torch.ones(2), "x": tensor}, tmp_path / "model.ckpt")
+    with pytest.raises(ConversionError, match=f"model.ckpt: 'x' is a tensor of .*{kind}"):
+        read_state(tmp_path / "model.ckpt")
+
+
 def test_a_file_cut_in_half_is_named(tmp_path: Path) -> None:
     for name in ("half.ckpt", "half.safetensors"):
         write_state(tmp_path / name, StateDict({"w": np.zeros(5000, np.float32)}))

@@ -118,5 +118,7 @@ def test_tiers_and_controls_take_joined_tables(joined: Joined) -> None:
 def test_folders_that_cannot_be_told_apart_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="more than one folder called 'acd'"):
         Joined((Table(str(tmp_path / "acd")), Table(str(tmp_path / "more" / "acd"))))
+    with pytest.raises(ValueError, match="names 'acd' twice: splits of one table"):
+        Joined((Table("acd"), Table("acd", "test")))
     with pytest.raises(ValueError, match="Joined.tables is empty"):
         Joined(())

@@ -11,7 +11,7 @@ import pytest
 import torch
 import transformers
 
-from adiff_jax import cli
+from adiff_jax import checkpoint_kinds, cli
 from adiff_jax.checkpoint.run_directory import RunDirectory
 from adiff_jax.checkpoint_kinds import KINDS
 from adiff_jax.conversion import UNCHECKED, convert, export, read_classes
@@ -21,6 +21,7 @@ from adiff_jax.convert_verbs import KINDS as NAMED
 from adiff_jax.data.tokenizers import load_tokenizer
 from adiff_jax.experiment import StartFrom, load_experiment
 from adiff_jax.models.adc import Adc
+from adiff_jax.models.adiff import Adiff
 from adiff_jax.models.byola import ByolA
 from adiff_jax.models.cnn10 import Cnn10
 from adiff_jax.models.gpt2 import Gpt2
@@ -165,12 +166,17 @@ def test_adiff_is_a_run_that_states_its_conventions_and_goes_back(
     model, encode = trained.parts.experiment.model, trained.parts.experiment.data.encode
     assert model.compat == encode.compat == "adiff-2025"
     assert (encode.rate, encode.prompt_tokens, encode.short) == (32000, 40, "tile")
+    assert encode.buckets == (encode.max_tokens,) == (9,)  # all that its positions leave
     assert len(trained.parts.classes) == 527
     assert trained.parts.tokenizer.encode("a dog") == [64, 3290]
     export(tmp_path / "run", tmp_path / "again.ckpt")
     assert_same(
         dict(read_state(tmp_path / "again.ckpt").entries), dict(read_state(adiff_file).entries)
     )
+
+
+def test_short_answers_of_the_published_size_are_not_decoded_in_long_rooms() -> None:
+    assert checkpoint_kinds._adiff_experiment(Adiff()).data.encode.buckets == (64, 128, 280)
 
 
 def test_an_adiff_trained_with_our_conventions_says_so(
@@ -201,7 +207,13 @@ def test_a_directory_of_gpt2_gives_a_language_model_and_its_vocabulary(
     for name in ("vocab.json", "merges.txt"):
         shutil.copy(data_directory / "gpt2_tokenizer" / name, tmp_path / "hf" / name)
     monkeypatch.delenv("ADIFF_DATA")  # the files beside the weights are enough
-    convert("gpt2", tmp_path / "hf", tmp_path / "run")
+    report = convert("gpt2", tmp_path / "hf", tmp_path / "run")
+    given = report.next_command.replace("ENCODER_RUN", str(tmp_path / "run")).split()
+    options = given[given.index("--model.lm.layers") :]
+    assert options == "--model.lm.layers 1 --model.lm.heads 2 --model.lm.width 16".split() + [
+        "--model.lm.positions",
+        "200",
+    ]
     experiment, variables, _ = restore(RunDirectory.at(tmp_path / "run"))
     assert experiment.model == LanguageModel(Gpt2(1, 2, 16, 200, 50257), 50256, context=100)
     assert set(variables["params"]) == {"lm"}
@@ -228,6 +240,14 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         cli.main(arguments)
     assert caught.value.code == 2
     return capsys.readouterr().err
+
+
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, state: State) -> None:
+    broken = {**state, "fc.3.bias": np.full_like(state["fc.3.bias"], np.nan)}
+    write_state(tmp_path / "broken.pth", StateDict(broken))
+    with pytest.raises(ConversionError, match="broken.pth holds NaN or infinity, in: params/enc"):
+        convert("byola", tmp_path / "broken.pth", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_nothing_is_written_unless_everything_fits(

@@ -389,6 +389,42 @@ def test_the_encoder_of_an_adiff_run_makes_the_same_cache(
     assert theirs == ours
 
 
+def test_it_is_made_in_the_precision_in_which_adiff_will_hear(
+    cache: Path, tagger_run: Path, tmp_path: Path
+):
+    halved = adiff(tagger_run)
+    clips = replace(halved.model.clips, compute="bfloat16")  # the tagger computes in float32
+    halved = replace(halved, model=replace(halved.model, clips=clips))
+    with pytest.raises(ConfigError, match="of another encoder"):
+        run.train(on(halved, cache), tmp_path / "refused")
+    embed(halved, "train", tagger_run, str(tmp_path / "c"), Embed(CROPS, shards=SHARDS))
+    run.train(on(halved, tmp_path / "c"), tmp_path / "run")
+
+
+def test_parts_that_are_frozen_at_random_weights_are_named(tagger_run: Path):
+    known = replace(adiff(tagger_run), model=replace(adiff(tagger_run).model, freeze_lm=False))
+    assert known.frozen_as_drawn == ()
+    assert replace(known, start=()).frozen_as_drawn == ("clips",)
+    assert adiff(tagger_run).frozen_as_drawn == ("lm",)
+    whole = (StartFrom("run", (("", ""),)),)
+    assert replace(adiff(tagger_run), start=whole).frozen_as_drawn == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("shard-00001-of-00002.npy", b"\x93NUMPY cut"),
+        ("shard-00001-of-00002.jsonl", b'{"clip": "a", "sha'),
+        ("source.json", b"{"),
+    ],
+)
+def test_a_damaged_file_is_named_with_the_way_out(copied: Path, name: str, content: bytes):
+    (copied / name).write_bytes(content)
+    with pytest.raises(ValueError, match=f"{name} is damaged .*: remove "):
+        source = EmbeddedSource(CachedEmbeddings(str(copied)))
+        list(source.texts()), [source[index] for index in range(len(source))]
+
+
 def test_a_run_from_another_encoder_is_refused(
     cache: Path, tagger_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

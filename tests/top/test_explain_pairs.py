@@ -113,6 +113,8 @@ def test_a_limit_is_for_trying_out(captions: Path, tmp_path: Path):
         (["--endpoint", "http://x/v1"], "say who writes"),
         (["--template", "--model", "x", "--api-key-env", "K"], "leave out --model, --api-key-env"),
         (["--template", "--limit", "0"], "--limit is 0"),
+        (["--template", "--parallel", "2", "--timeout", "5"], "leave out --parallel, --timeout"),
+        (["--template", "--name", "../x"], "--name is '../x': it is a part of file names, no path"),
         (["--template", "--seed", "-1"], "--seed is -1"),
         (["--template", "--prompts", "absent.toml"], "leave out --prompts"),
         (["--endpoint", "http://x/v1", "--model", "m", "--prompts", "absent.toml"], "absent.toml"),

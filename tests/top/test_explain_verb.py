@@ -8,10 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
-from adiff_jax import api, cli
+from adiff_jax import api, cli, explain_table
 from adiff_jax.api import Explainer
 from adiff_jax.audio.io import write_audio
 from adiff_jax.data.prompts import CANONICAL
@@ -108,6 +109,7 @@ def test_all_tiers_stand_under_their_questions(
         (["--tier", "1", "--prompt", "x"], "not allowed with argument"),
         (["--prompt", "x", "--caption", "first"], "not allowed with argument"),
         (["--tier", "4"], "invalid choice"),
+        (["--prompt", " "], "--prompt is empty"),
         (["--out", "x.jsonl"], "--out is where the answers to --pairs go"),
         (["--pairs", "x.csv"], "--pairs CSV takes --out JSONL and no audio files"),
         (["--tier", "all", "--probe"], "name the tier"),
@@ -162,6 +164,21 @@ def test_a_model_without_prompts_refuses_them_and_answers_nothing(
     assert caught.value.code == 2
     assert message in said.err
     assert said.out == ""
+
+
+def test_what_is_shown_of_a_long_clip_is_the_window_that_was_heard(
+    loaded: Explainer, monkeypatch: pytest.MonkeyPatch
+):
+    size = loaded.experiment.data.encode.samples
+    wave = np.arange(3 * size, dtype=np.float32) / (3 * size)
+    assert loaded.heard(wave).tolist() == wave[size : 2 * size].tolist()
+    assert loaded.heard(wave[: size // 2]).tolist() == wave[: size // 2].tolist()  # not tiled
+    config = replace(loaded._encode.config, compat="adiff-2025")
+    monkeypatch.setattr(loaded, "_encode", replace(loaded._encode, config=config))
+    for number in (1, 2):
+        windows, _ = loaded._encode.heard(wave, False, (number,))
+        assert loaded.heard(wave, number).tolist() == windows[0].tolist()
+    assert loaded.heard(wave, 1).tolist() != loaded.heard(wave, 2).tolist()
 
 
 def test_the_picture_of_a_model_of_vectors_has_no_attention(
@@ -352,9 +369,11 @@ def test_a_file_of_answers_to_another_question_is_refused_and_kept(
     message: str,
 ):
     out = tmp_path / "said.jsonl"
+    model = explain_table._model(loaded)
+    assert model.startswith(f"tiny_adiff, step {loaded.trained.step}, ")
     line = {
         **{"id": "pair 0", "first": "0_0.wav", "second": str(tmp_path / "0_1.wav"), "text": "x"},
-        **{"model": f"tiny_adiff, step {loaded.trained.step}", "prompt": CANONICAL["tier-1"]},
+        **{"model": model, "prompt": CANONICAL["tier-1"]},
         **{"decode": "", "windows": False},
     }
     out.write_text(json.dumps(line) + "\n")
@@ -368,6 +387,11 @@ def test_a_file_of_answers_to_another_question_is_refused_and_kept(
     out.write_text(json.dumps({**line, "model": "other, step 1"}) + "\n")
     assert told(table, out) == 2
     assert "answers model 'other, step 1'" in capsys.readouterr().err
+    other = jax.tree.map(lambda leaf: leaf + 1, dict(loaded.trained.variables))
+    loaded.trained = replace(loaded.trained, variables=other)  # of the same name and step
+    out.write_bytes(before)
+    assert told(table, out) == 2
+    assert f"answers model {model!r}" in capsys.readouterr().err
     out.write_text("notes of mine\n")
     assert told(table, out) == 2
     assert "line 1 is no answer of ours" in capsys.readouterr().err

@@ -110,8 +110,9 @@ class ChatWriter:
         ]
         if failed:
             correction = self._prompts.correct(failed.reason)
-            # Some servers refuse an empty turn.
-            messages.append({"role": "assistant", "content": failed.text.strip() or "(nothing)"})
+            # Some servers refuse an empty turn, and half a surrogate pair cannot be sent.
+            said = failed.text.encode("utf-8", "replace").decode().strip()
+            messages.append({"role": "assistant", "content": said or "(nothing)"})
             messages.append({"role": "user", "content": correction})
         return self._answer(messages, self._request(messages))
 
@@ -174,6 +175,7 @@ class ChatWriter:
         choice = completion["choices"][0]
         message = choice["message"]
         finish = choice.get("finish_reason")
+        finish = finish if isinstance(finish, str) else ""
         fault = {
             "length": "was cut off, being too long for the server",
             "content_filter": "was withheld by the server's filter",
@@ -189,7 +191,7 @@ class ChatWriter:
                 "endpoint": self._chat.endpoint,
                 "model": self._chat.model,
                 "answered_by": str(completion.get("model", "")),
-                "finish": finish if isinstance(finish, str) else "",
+                "finish": finish,
             },
             fault=fault,
         )
@@ -213,7 +215,7 @@ def _completion(body: str) -> dict[str, Any]:
     """The completion in a response; its first choice has a message with text, or with none."""
     try:
         completion = json.loads(body)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise _Malformed(f"what is not JSON: {body[:60]!r}") from error
     try:
         content = completion["choices"][0]["message"].get("content")

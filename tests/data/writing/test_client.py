@@ -87,8 +87,9 @@ def test_an_answer_of_wrong_form_is_shown_to_the_model_with_the_reason():
         Reply(body='{"choices": [{"message": null}]}'),
         Reply(body='{"choices": [{"message": {"content": 5}}]}'),
         Reply(body='{"error": "overloaded"}'),
+        Reply(body="[" * 100_000),
     ],
-    ids=lambda reply: f"{reply.status}-{reply.body}",
+    ids=lambda reply: f"{reply.status}-{str(reply.body)[:60]}",
 )
 def test_a_passing_fault_is_tried_again(fault: Reply):
     with ChatServer(first(fault, fault)) as server:
@@ -198,6 +199,19 @@ def test_a_request_that_the_server_refuses_does_not_end_the_others():
 def test_what_the_server_says_about_an_answer_is_a_fault(reply: Reply, fault: str):
     with ChatServer(lambda n, request: reply) as server:
         assert fault in ask(server).fault
+
+
+def test_what_cannot_be_sent_back_is_shown_as_far_as_it_can():
+    with ChatServer() as server:
+        writer(server).write(PAIR, 2, Failed("a dog \ud83d barks", "is no text"))
+    assert server.requests[0]["messages"][2]["content"] == "a dog ? barks"
+
+
+def test_a_reason_to_finish_that_is_no_text_is_none():
+    said = '{"choices": [{"message": {"content": "x"}, "finish_reason": {"why": "not"}}]}'
+    with ChatServer(lambda n, request: Reply(body=said)) as server:
+        answer = ask(server)
+    assert (answer.text, answer.fault, answer.record["finish"]) == ("x", "", "")
 
 
 def test_an_empty_answer_is_an_answer_to_be_checked():
