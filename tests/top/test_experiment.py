@@ -13,6 +13,7 @@ from adiff_jax import demo
 from adiff_jax.data.builders.table_source import Table
 from adiff_jax.data.embeddings import CachedEmbeddings
 from adiff_jax.data.features import CachedPairs
+from adiff_jax.data.joined import Joined
 from adiff_jax.data.sources import RecipeFile, SynthPairs, open_source
 from adiff_jax.data.transforms import EncodeConfig
 from adiff_jax.experiment import (
@@ -31,6 +32,7 @@ from adiff_jax.models.tagger import Tagger
 
 REQUIRED: dict[type, dict[str, Any]] = {
     CachedPairs: {"path": "features"},
+    Joined: {"tables": (Table("acd"), Table("cld"))},
     RecipeFile: {"path": "set.json"},
     Split: {"name": "held out", "source": SynthPairs()},
 }
