@@ -127,9 +127,7 @@ def _stages() -> Iterator[Row]:
             "on audio": _our_step(objective, _heard(TRAINED)),
             "on cached embeddings": _our_step(objective, _remembered(TRAINED)),
         }
-        for (given, _), seconds in zip(
-            calls.items(), take_turns([*calls.values()], 1), strict=True
-        ):
+        for given, seconds in zip(calls, take_turns([*calls.values()], 1), strict=True):
             what = f"ADIFF, stage {stage}, batch {TRAINED}, {given}"
             yield Row("train step", what, "jax", timing_of(seconds), TRAINED, "examples")
 
@@ -216,7 +214,7 @@ def _asked(many: int) -> Batch:
 
 def _heard(many: int) -> Batch:
     samples = SECONDS * MODEL.encoder.frontend.rate
-    waves = np.random.default_rng(2).normal(size=(2, many, samples)).astype(np.float32)
+    waves = jnp.asarray(np.random.default_rng(2).normal(size=(2, many, samples)), jnp.float32)
     length = jnp.full(many, samples, jnp.int32)
     return replace(
         _asked(many), audio_1=waves[0], audio_2=waves[1], length_1=length, length_2=length

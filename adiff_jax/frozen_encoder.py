@@ -33,7 +33,7 @@ SPOT_CHECKED = 8
 
 
 def fingerprint(config: object, variables: Variables) -> str:
-    """SHA-256 of an encoder's configuration (its frontend, mean and deviation among it), weights
+    """SHA-256 of a configuration (of an encoder: frontend, mean and deviation among it), weights
     and statistics."""
     digest = hashlib.sha256(repr(config).encode())
     for name in sorted(variables):
