@@ -39,13 +39,15 @@ from adiff_jax.data.synth.tier_templates import (
 _EQUAL_DB = 1.0  # differences smaller than these are not mentioned
 _EQUAL_OCTAVES = 0.15
 _EQUAL_RANGE_DB = 2.0
+_RUMBLE_HZ = 50.0  # what lies lower, wind and handling, hides the rest of a spectrum unheard
 _LOUDEST_CHANGE_DB = 100  # 16 bits span 96
 
 
 @dataclass(frozen=True)
 class Signal:
     """What is measured on a clip: its K-weighted level in dB, the middle of its spectrum in Hz
-    (half of the energy lies below), and how far its loud moments rise over its soft ones, in dB.
+    (half of the energy from 50 Hz up lies below), and how far its loud moments rise over its soft
+    ones, in dB.
 
     The level is not gated: gating leaves out what is soft, so that a clip whose background was
     turned down would measure louder.
@@ -64,13 +66,15 @@ EXTREMES = (_SHRILL, _SHRILL[::-1])
 def measure(wave: np.ndarray, rate: int) -> Signal:
     """The signal statistics of `wave` [n]."""
     powers = hop_powers(wave, rate)
-    energy = np.cumsum(np.abs(np.fft.rfft(wave)) ** 2)
+    hertz = np.fft.rfftfreq(len(wave), 1 / rate)
+    heard = hertz >= _RUMBLE_HZ
+    energy = np.cumsum(np.abs(np.fft.rfft(wave)[heard]) ** 2)
     middle = int(np.searchsorted(energy, energy[-1] / 2))
     tenths = powers[: len(powers) // 10 * 10].reshape(-1, 10).mean(axis=1)
     soft, loud = np.percentile(10 * np.log10(tenths + 1e-12), (10, 95))
     return Signal(
         level=float(10 * np.log10(powers.mean())),
-        centre=float(np.fft.rfftfreq(len(wave), 1 / rate)[middle]),
+        centre=float(hertz[heard][middle]),
         spread=float(loud - soft),
     )
 

@@ -45,6 +45,12 @@ def test_measures_are_those_of_known_signals() -> None:
     assert measure(gated, RATE).spread == pytest.approx(20, abs=0.5)
 
 
+def test_what_is_not_heard_does_not_move_the_middle_of_the_spectrum() -> None:
+    rumble = tone(20, 0.5)
+    assert measure(tone(1000, 0.05) + rumble, RATE).centre == pytest.approx(1000, abs=1)
+    assert measure(0 * rumble, RATE).centre == pytest.approx(50, abs=1)
+
+
 def test_each_tier_says_more_than_the_one_before() -> None:
     signals = measure(tone(300), RATE), measure(tone(3000, 0.3), RATE)
     texts = [explain(tier, PAIR, signals, FIRST) for tier in (1, 2, 3)]
