@@ -38,6 +38,7 @@ from adiff_jax.evaluate.scoring import (
 )
 from adiff_jax.evaluate.structured import Measure
 from adiff_jax.evaluate.tagging import tagging_scores
+from adiff_jax.evaluate.unsupported import remember
 from adiff_jax.experiment import ConfigError, Split
 from adiff_jax.frozen_encoder import check_caches
 from adiff_jax.known_pairs import answer_like, known_pairs, truths_of
@@ -167,8 +168,7 @@ def answer(trained: Trained, split: str, config: Answering) -> dict[str, Any]:
         if not config.control:
             write_metrics(trained.directory.metrics, metrics)
         if "unsupported" in metrics:
-            about = {"split": split, "checkpoint": trained.step}
-            write_metrics(trained.directory.unsupported, metrics["unsupported"] | about)
+            remember(trained.directory.unsupported, trained.step, name, metrics["unsupported"])
     return metrics
 
 

@@ -40,6 +40,7 @@ from adiff_jax.models.build import Encoder
 from adiff_jax.run import Trained, load_trained
 
 Clip = str | PathLike[str] | np.ndarray
+_NTH = {1: "first", 2: "second"}
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,11 @@ class Explainer:
         return self.experiment.data.encode.rate
 
     @property
+    def usual_decode(self) -> str:
+        """How this kind of model is best decoded."""
+        return "beam:4" if self._listener is None else "greedy"
+
+    @property
     def compares_frames(self) -> bool:
         """Whether the model compares clips frame by frame, so that there is attention to show."""
         return isinstance(self.experiment.model, Adc)
@@ -141,14 +147,20 @@ class Explainer:
         n_best: int = 1,
         seed: int = 0,
         whole: bool = False,
+        numbers: Sequence[int] = (),
     ) -> list[Explanation]:
-        """The same for several pairs in one batch; `seconds` is the batch's time."""
+        """The same for several pairs in one batch; `seconds` is the batch's time.
+
+        What is sampled for a pair depends on `seed` and its number, by default its place.
+        """
         if not pairs:
             return []
         start = time.perf_counter()
         strategy = self._strategy(decode, n_best)
         asked = self.asked(tier, caption, prompt, whole)
         batch, notes, heard = self.batch(pairs, asked, whole)
+        if numbers:
+            batch = replace(batch, example_id=np.asarray(numbers, np.int32))
         found = generate(
             self.trained.parts.objective.module,
             self.trained.variables,
@@ -173,12 +185,9 @@ class Explainer:
                 raise ValueError(f"{self.trained.directory.path}: no sentence has a finite score")
             explanation = Explanation(*ranked[0], ranked, seconds, notes[row], asked)
             if heard is not None and (names := self.trained.parts.classes):
-                tags = heard.events[2 * row : 2 * row + 2]
-                explanation = replace(
-                    explanation,
-                    events=_ranked(names, tags),
-                    unsupported=unsupported(explanation.text, names, tags),
-                )
+                both = heard.of_pair(row)
+                weak = unsupported(explanation.text, names, both.events)
+                explanation = replace(explanation, events=both.ranked(names), unsupported=weak)
             said.append(explanation)
         return said
 
@@ -212,8 +221,7 @@ class Explainer:
         return windows[0, : min(len(wave), lengths[0])]
 
     def _strategy(self, decode: str, n_best: int) -> Strategy:
-        decode = decode or ("beam:4" if self._listener is None else "greedy")
-        strategy = parse_strategy(decode)
+        strategy = parse_strategy(decode or self.usual_decode)
         if n_best < 1:
             raise ValueError(f"n_best={n_best}: it must be at least 1 sentence")
         if n_best == 1:
@@ -227,24 +235,22 @@ class Explainer:
 
         Raises ValueError for what this model cannot be asked.
         """
+        run = self.trained.directory.path
         if self._listener is not None:
             return question(tier, caption, prompt)
         if tier is not None or caption or prompt:
-            raise ValueError(
-                f"{self.trained.directory.path} reads no prompt: leave out tier, caption and prompt"
-            )
+            raise ValueError(f"{run} reads no prompt: leave out tier, caption and prompt")
         if whole:
             raise ValueError(
-                f"{self.trained.directory.path} compares clips frame by frame, in one window: "
-                "recordings cannot be heard whole"
+                f"{run} compares clips frame by frame: recordings cannot be heard whole"
             )
         return ""
 
     def batch(
         self, pairs: Sequence[tuple[Clip, Clip]], prompt: str = "", whole: bool = False
     ) -> tuple[Batch, list[tuple[str, ...]], Listened | None]:
-        """Pairs as a batch, notes on clips that were cropped, and what was heard in the clips of
-        a model that hears each by itself."""
+        """Pairs as a batch, notes on clips that were cropped, and what is heard in the clips of a
+        model that hears each by itself."""
         waves = [(self.wave(first), self.wave(second)) for first, second in pairs]
         notes = [() if whole else self._cropped(pair) for pair in waves]
         if self._listener is None:
@@ -271,21 +277,15 @@ class Explainer:
         seconds = f"{limit / self.rate:g} s"
         random = self.experiment.data.encode.compat  # the published code's crop
         kept = f"{seconds} of it from a random start" if random else f"its middle {seconds}"
-        return tuple(
-            f"the {name} clip is {len(wave) / self.rate:.1f} s long; {kept} are compared"
-            for name, wave in zip(("first", "second"), waves, strict=True)
-            if len(wave) > limit
-        )
-
-
-def _ranked(
-    names: tuple[str, ...], probabilities: np.ndarray
-) -> tuple[tuple[tuple[str, float], ...], ...]:
-    """(event, probability) of each clip of [2 c], most likely first."""
-    return tuple(
-        tuple((names[i], float(clip[i])) for i in np.argsort(-clip, kind="stable"))
-        for clip in probabilities
-    )
+        notes = []
+        for number, wave in enumerate(waves, start=1):
+            if len(wave) > limit:
+                clip, silent = f"the {_NTH[number]} clip", not self.heard(wave, number).any()
+                end = "compared, and are silent" if silent else "compared"
+                notes.append(f"{clip} is {len(wave) / self.rate:.1f} s long; {kept} are {end}")
+                if silent and self._listener is not None:
+                    notes.append(f"hear all of {clip} with --windows (whole=True)")
+        return tuple(notes)
 
 
 def _framed(model: object) -> Encoder:

@@ -55,8 +55,10 @@ def compare_answers(first: str, second: str, split: str = "") -> str:
 
 def _experiment_of(*paths: str) -> Experiment:
     """The experiment of the first path that is, or lies in, a run directory."""
-    for path in paths:
-        place = epath.Path(path).expanduser()
+    places = [epath.Path(path).expanduser() for path in paths]
+    for place in places:
+        _check_there(place)
+    for place in places:
         run = RunDirectory.at(place if place.is_dir() else place.parent.parent)
         if run.experiment.exists():
             return from_json(run.read_experiment())
@@ -86,11 +88,7 @@ def _file(path: str, split: str) -> epath.Path:
 
 def _scored(file: epath.Path, truths: Sequence[Truth]) -> Scored:
     """The scores of a file. ValueError when its references are not those of the examples."""
-    if not file.exists():
-        raise ConfigError(
-            f"{file} does not exist: `adiff evaluate RUN`, with --split, --control or --decode as "
-            "its name says, writes it"
-        )
+    _check_there(file)
     rows, references = read_predictions(file), {one.id: one.references for one in truths}
     for row in rows:
         if row.references and row.references != references.get(row.id, row.references):
@@ -99,3 +97,11 @@ def _scored(file: epath.Path, truths: Sequence[Truth]) -> Scored:
                 f"{row.references[0]!r}, the split {references[row.id]}"
             )
     return measure(rows, truths, _CONFIG, readers=readers_of(truths))
+
+
+def _check_there(path: epath.Path) -> None:
+    if not path.exists():
+        raise ConfigError(
+            f"{path} does not exist: `adiff evaluate RUN`, with --split, --control or --decode as "
+            "the file's name says, writes it"
+        )

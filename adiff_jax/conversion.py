@@ -27,7 +27,8 @@ from adiff_jax.convert.engine import (
 )
 from adiff_jax.convert.torch_files import read_sidecar, read_state, write_sidecar, write_state
 from adiff_jax.data.wording import Compat
-from adiff_jax.experiment_json import to_json
+from adiff_jax.experiment_json import from_json, to_json
+from adiff_jax.models.tagger import Tagger
 from adiff_jax.protocol import Variables
 from adiff_jax.run import restore
 from adiff_jax.text_files import read_text
@@ -98,6 +99,12 @@ def export(run: str | Path, file: str | Path, like: str = "") -> int:
     """
     sidecar = read_sidecar(Path(like or run).expanduser())
     tables = {kind.table.name: kind.table for kind in KINDS.values()}
+    given, other = (_model_of(path) for path in (run, like or run))
+    if given != other:
+        raise ConversionError(
+            f"{run} is of {given}, {like} of {other}: name with --like a converted directory of "
+            "the same kind of model"
+        )
     _, variables, _ = restore(RunDirectory.at(epath.Path(run)))
     state = to_torch(tables[sidecar.table], variables, sidecar)
     write_state(file, state)
@@ -123,6 +130,13 @@ def read_classes(file: str) -> tuple[str, ...]:
             "one name a line, or AudioSet's class_labels_indices.csv"
         )
     return tuple(names)
+
+
+def _model_of(run: str | Path) -> str:
+    """The kind of model of a run directory, a tagger's with its encoder."""
+    model = from_json(RunDirectory.at(epath.Path(run)).read_experiment()).model
+    kind = type(model).__name__
+    return f"{kind} ({type(model.encoder).__name__})" if isinstance(model, Tagger) else kind
 
 
 def _check_finite(path: Path, variables: Variables) -> None:

@@ -16,8 +16,8 @@ from etils import epath
 from jax.experimental import multihost_utils
 from tqdm import tqdm
 
-from adiff_jax.data.embedding_files import ClipPlace, EmbeddingFiles, StoredClip
-from adiff_jax.data.embeddings import CachedEmbeddings, clip_places
+from adiff_jax.data.embedding_files import ClipPlace, EmbeddingFiles, StoredClip, clip_places
+from adiff_jax.data.embeddings import CachedEmbeddings
 from adiff_jax.data.features import CachedPairs
 from adiff_jax.data.order import share_of
 from adiff_jax.data.pipeline import LoaderConfig, read_ahead
@@ -121,7 +121,7 @@ def embed(
         _begin(files, source, asked, str(encoder), how, loader)
     multihost_utils.sync_global_devices(f"examples in {path}")
     shards = _check_about(files, asked, how)
-    places = clip_places(files.example_lines())
+    places = files.clip_places()
     mine = [share_of(how.shard)[0]] if how.shard else list(range(shards))
     mine = mine[jax.process_index() :: jax.process_count()]
     done = Embedded(path, len(source), len(places), shards)
@@ -163,7 +163,7 @@ def _encoded(
 
 
 def _source_config(experiment: Experiment, split: str, size: int | None) -> DataConfig:
-    config = experiment.data.train if split == "train" else experiment.split(split)
+    config = experiment.source(split)
     if isinstance(config, CachedEmbeddings | CachedPairs):
         raise ConfigError(
             f"split {split!r} is {type(config).__name__}, which has no audio: name a config in "

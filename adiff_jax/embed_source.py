@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from tqdm import tqdm
 
-from adiff_jax.data.embedding_files import ClipPlace, EmbeddingFiles, KeptSource
-from adiff_jax.data.embeddings import clip_places, example_line
+from adiff_jax.data.embedding_files import ClipPlace, EmbeddingFiles, KeptSource, clip_places
+from adiff_jax.data.embeddings import example_line
 from adiff_jax.data.pipeline import LoaderConfig, read_ahead
 from adiff_jax.data.read_clips import Describe, HashClips
 from adiff_jax.data.schema import Source, coverage_of
@@ -41,7 +41,7 @@ def compare_examples(
         return
     differing = sum(a != b for a, b in zip(now.lines, kept.lines, strict=False))
     differing += abs(len(now.lines) - len(kept.lines))
-    if [c.name for c in clip_places(now.lines)] != [c.name for c in clip_places(kept.lines)]:
+    if [c.name for c in clip_places(now.lines)] != [c.name for c in files.clip_places()]:
         raise ConfigError(
             f"{files.path}: the source has other clips by now ({differing} examples differ): "
             "remove the directory, or name another --out"
@@ -67,7 +67,7 @@ def changed_shards(
     """
     about = files.about()
     shards = about["shards"] if about else 0
-    places = clip_places(files.example_lines())
+    places = files.clip_places()
     names: list[str] = []
     found = []
     total = clips_in(places, among, shards)

@@ -9,7 +9,7 @@ import importlib
 import sys
 import traceback
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -152,7 +152,14 @@ class Experiment:
 
     def split(self, name: str) -> DataConfig:
         """The source to score under this name: a test split, or "validation"."""
-        named = {"validation": self.data.validation}
+        return self._named(name, {})
+
+    def source(self, name: str) -> DataConfig:
+        """The same, or the training data under "train"."""
+        return self._named(name, {"train": self.data.train})
+
+    def _named(self, name: str, more: Mapping[str, DataConfig]) -> DataConfig:
+        named = {**more, "validation": self.data.validation}
         named |= {split.name: split.source for split in self.data.test}
         if name not in named:
             raise ConfigError(f"split {name!r} is not one of {', '.join(named)}")

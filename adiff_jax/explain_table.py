@@ -10,6 +10,7 @@ A line says what was asked of which checkpoint, so that answers of one file are 
 import csv
 import io
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -86,7 +87,7 @@ def explain_table(
     question = {
         "model": _model(explainer),
         "prompt": explainer.asked(asked["tier"], asked["caption"], asked["prompt"], asked["whole"]),
-        "decode": asked["decode"],
+        "decode": asked["decode"] or explainer.usual_decode,
         "windows": asked["whole"],
     }
     before = _answers(file, question, rows)
@@ -171,7 +172,11 @@ def _lines(
         return lines
     # A last batch is filled up, so that nothing is compiled for its size.
     filled = [*waves, *[waves[-1]] * (batch - len(waves))]
-    for row, said in zip(kept, explainer.many(filled, **asked), strict=False):
+    # Their own, so that what is sampled for a pair does not change with its neighbours.
+    numbers = [zlib.crc32(row.id.encode()) & 0x7FFFFFFF for row in kept]
+    numbers += [0] * (batch - len(kept))
+    found = explainer.many(filled, numbers=numbers, **asked)
+    for row, said in zip(kept, found, strict=False):
         done.answered += 1
         line = {
             **asdict(row),

@@ -14,7 +14,7 @@ import numpy as np
 
 from adiff_jax.arrays import Batch
 from adiff_jax.data.embedding_files import ClipPlace, EmbeddingFiles, StoredClip
-from adiff_jax.data.embeddings import CachedEmbeddings, clip_places
+from adiff_jax.data.embeddings import CachedEmbeddings
 from adiff_jax.data.read_clips import HashClips
 from adiff_jax.data.transforms import EncodeConfig
 from adiff_jax.experiment import ConfigError, DataConfig, Experiment, Model, heard_of
@@ -143,7 +143,7 @@ def check_cache(path: str, tagger: Tagger, variables: Variables, encode: EncodeC
 
 
 def _spot_check(files: EmbeddingFiles, about: Mapping[str, Any]) -> None:
-    places = clip_places(files.example_lines())
+    places = files.clip_places()
     kept = stored_clips(files, about["shards"])
     chosen = np.unique(np.linspace(0, len(places) - 1, SPOT_CHECKED).astype(int))
     try:

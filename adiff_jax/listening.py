@@ -41,6 +41,18 @@ class Listened:
     embeddings: np.ndarray
     events: np.ndarray
 
+    def of_pair(self, number: int) -> "Listened":
+        """Of the two recordings of a pair, when they are all in pairs."""
+        both = slice(2 * number, 2 * number + 2)
+        return Listened(self.embeddings[both], self.events[both])
+
+    def ranked(self, names: tuple[str, ...]) -> tuple[tuple[tuple[str, float], ...], ...]:
+        """Of each recording (event, probability), most likely first."""
+        return tuple(
+            tuple((names[i], float(clip[i])) for i in np.argsort(-clip, kind="stable"))
+            for clip in self.events
+        )
+
 
 @partial(jax.jit, static_argnames="model")
 def _hear(
@@ -148,12 +160,12 @@ def hear_whole(parts: Parts, variables: Variables, source: Source) -> Whole:
         clips = [(pair[f"audio_{i}"], pair[f"length_{i}"]) for pair in waiting for i in (1, 2)]
         heard = listener(clips)
         for place, pair in enumerate(waiting):
-            both = slice(2 * place, 2 * place + 2)
+            both = heard.of_pair(place)
             rows.append(
                 {
                     "id": int(pair["example_id"]),
-                    "embeddings": heard.embeddings[both].tolist(),
-                    "events": heard.events[both].tolist(),
+                    "embeddings": both.embeddings.tolist(),
+                    "events": both.events.tolist(),
                 }
             )
         waiting.clear()

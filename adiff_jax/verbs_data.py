@@ -114,7 +114,7 @@ def _source(options: argparse.Namespace, split: str) -> "Source":
     from adiff_jax.parts import open_data
 
     experiment = load_experiment(options.config)
-    config: Any = experiment.data.train if split == "train" else experiment.split(split)
+    config: Any = experiment.source(split)
     sized = config.pairs if isinstance(config, Explanations) else config
     if options.size is not None:
         if options.size < 1:

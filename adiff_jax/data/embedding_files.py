@@ -95,14 +95,28 @@ class EmbeddingFiles:
 
     def examples(self) -> KeptSource:
         """What was written."""
-        with _readable(self._source, f"remove {self.path} and embed again"):
+        with _readable(self._source, self._anew):
             rest = json.loads(self._source.read_text())
             coverage = None if rest["coverage"] is None else Coverage(**rest["coverage"])
         return KeptSource(self.example_lines(), rest["texts"], coverage)
 
     def example_lines(self) -> list[str]:
-        """The lines of it, one an example."""
-        return self._examples.read_text().splitlines()
+        """The lines of it, one an example. Raises ValueError when the last one is cut off."""
+        text = self._examples.read_text()
+        with _readable(self._examples, self._anew):
+            if not text.endswith("\n"):
+                raise ValueError("its last line has no end")
+        return text.splitlines()
+
+    def parsed(self, line: str, number: int) -> dict[str, Any]:
+        """One of these lines. Raises ValueError that names it, counted from 0."""
+        with _readable(self._examples, self._anew):
+            return _row(line, number)
+
+    def clip_places(self) -> list[ClipPlace]:
+        """`clip_places` of these lines."""
+        with _readable(self._examples, self._anew):
+            return clip_places(self.example_lines())
 
     def has_shard(self, shard: int, shards: int) -> bool:
         """Whether a shard is finished."""
@@ -141,6 +155,10 @@ class EmbeddingFiles:
         return found
 
     @property
+    def _anew(self) -> str:
+        return f"remove {self.path} and embed again"
+
+    @property
     def _examples(self) -> Path:
         return self.path / "examples.jsonl"
 
@@ -172,6 +190,24 @@ class EmbeddingFiles:
 
 def _again(clips: Path) -> str:
     return f"remove {clips}, and `adiff data embed` writes this shard again"
+
+
+def clip_places(lines: Sequence[str]) -> list[ClipPlace]:
+    """Every clip of the lines of examples by its number, where it is heard first."""
+    found: list[ClipPlace] = []
+    for index, line in enumerate(lines):
+        row = _row(line, index)
+        for place, number in enumerate(row["clips"]):
+            if number == len(found):
+                found.append(ClipPlace(row["example"]["clips"][place]["name"], index, place))
+    return found
+
+
+def _row(line: str, number: int) -> dict[str, Any]:
+    try:
+        return dict(json.loads(line))
+    except ValueError as error:
+        raise ValueError(f"line {number + 1}: {error}") from error
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from adiff_jax.data.embedding_files import ClipPlace, EmbeddingFiles, KeptSource
+from adiff_jax.data.embedding_files import EmbeddingFiles, KeptSource
 from adiff_jax.data.records import from_row, to_row
 from adiff_jax.data.schema import Coverage, Example, Truth
 
@@ -55,12 +55,15 @@ class EmbeddedSource:
         return len(self._kept.lines)
 
     def __getitem__(self, index: int) -> Example:
-        row = json.loads(self._kept.lines[index])
+        row = self._row(index)
         example = from_row(Example, row["example"])
         return replace(example, embeddings=tuple(map(self._embedding, row["clips"])))
 
     def truth(self, index: int) -> Truth:
-        return from_row(Truth, json.loads(self._kept.lines[index])["truth"])
+        return from_row(Truth, self._row(index)["truth"])
+
+    def _row(self, index: int) -> dict[str, Any]:
+        return self._files.parsed(self._kept.lines[index], index)
 
     def texts(self) -> Iterator[str]:
         yield from self._kept.texts
@@ -107,14 +110,3 @@ def example_line(example: Example, truth: Truth, numbers: dict[str, int]) -> str
     clips = [numbers.setdefault(clip.name, len(numbers)) for clip in example.clips]
     row = {"example": to_row(example), "truth": to_row(truth), "clips": clips}
     return json.dumps(row)
-
-
-def clip_places(lines: list[str]) -> list[ClipPlace]:
-    """Every clip by its number, where it is heard first."""
-    found: list[ClipPlace] = []
-    for index, line in enumerate(lines):
-        row = json.loads(line)
-        for place, number in enumerate(row["clips"]):
-            if number == len(found):
-                found.append(ClipPlace(row["example"]["clips"][place]["name"], index, place))
-    return found

@@ -90,9 +90,17 @@ class CachedSource:
 
 
 def read_about(path: str) -> dict[str, Any] | None:
-    """What a finished cache says of itself; None where there is none."""
+    """What a finished cache says of itself; None where there is none.
+
+    Raises ValueError for what cannot be read.
+    """
     file = epath.Path(path) / ABOUT
-    return json.loads(file.read_text()) if file.exists() else None
+    try:
+        return dict(json.loads(file.read_text())) if file.exists() else None
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"{file} is damaged ({error}): remove {path} and make the cache again"
+        ) from error
 
 
 def write_features(

@@ -31,7 +31,7 @@ class WholeClips:
         if not example.waves:
             raise ValueError(
                 "what an encoder made of its clips was kept, not the clips, which alone can be "
-                "heard whole"
+                "heard whole: answer without --windows, or name a split that is read from audio"
             )
         row: Row = {"example_id": np.int32(index)}
         for number, wave in enumerate(example.waves, start=1):

@@ -4,11 +4,12 @@ An event is unsupported when the tagging head gives it a probability below `THRE
 clips. Whether that is worth saying depends on the head, so it is measured on pairs whose events are
 known: precision is the share of warnings of which it is true that neither clip holds the event, not
 even as its background; recall the share of such events, among those that sentences name, that are
-warned of. Warnings are shown to users once their precision is `PRECISE` over `ENOUGH` of them.
+warned of. Warnings are shown to users once their precision is `PRECISE` over `ENOUGH` of them, all
+splits together that a checkpoint has answered: whichever was last must not decide.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from etils import epath
 
 from adiff_jax.data.schema import Truth
 from adiff_jax.data.synth.event_names import named_events
+from adiff_jax.evaluate.scoring import write_metrics
 
 THRESHOLD = 0.1
 PRECISE = 0.8
@@ -69,28 +71,55 @@ def warnings_score(
 
 @dataclass(frozen=True)
 class Measured:
-    """How right the warnings of a run were on a split."""
+    """How right the warnings of a run were, on all of `splits` together."""
 
     precision: float
     count: int
-    split: str
+    splits: tuple[str, ...]
 
     def __str__(self) -> str:
-        return f"on {self.split} {self.precision:.0%} of {self.count} such warnings were right"
+        where = ", ".join(self.splits)
+        return f"on {where} {self.precision:.0%} of {self.count} such warnings were right"
+
+
+def remember(path: epath.PathLike, checkpoint: int, split: str, scores: Mapping[str, Any]) -> None:
+    """Put the `warnings_score` of a split into the run's file beside those of its other splits.
+
+    What the file says of another checkpoint goes: it is no longer true.
+    """
+    splits = _splits(path, checkpoint) | {split: dict(scores)}
+    write_metrics(path, {"checkpoint": checkpoint, "splits": splits})
 
 
 def trusted(path: epath.PathLike, checkpoint: int) -> Measured | None:
-    """What was measured of the warnings of a checkpoint, in the file that `adiff evaluate` wrote;
-    None when nothing was, or they are not right often enough to be shown."""
+    """What `remember` has kept of the warnings of a checkpoint; None when nothing was measured, or
+    they are not right often enough to be shown. Raises ValueError for a file that cannot be read.
+    """
+    given = {
+        name: scores
+        for name, scores in _splits(path, checkpoint).items()
+        if scores["threshold"] == THRESHOLD and scores["count"]
+    }
+    count = sum(scores["count"] for scores in given.values())
+    if count < ENOUGH:
+        return None
+    right = sum(scores["precision"] * scores["count"] for scores in given.values())
+    measured = Measured(right / count, count, tuple(given))
+    return measured if measured.precision >= PRECISE else None
+
+
+def _splits(path: epath.PathLike, checkpoint: int) -> dict[str, dict[str, Any]]:
+    """Scores by split, of this checkpoint."""
     file = epath.Path(path)
-    found = json.loads(file.read_text()) if file.exists() else {}
-    usable = (
-        found.get("checkpoint") == checkpoint
-        and found.get("threshold") == THRESHOLD
-        and found.get("count", 0) >= ENOUGH
-        and found.get("precision", 0.0) >= PRECISE
-    )
-    return Measured(found["precision"], found["count"], found["split"]) if usable else None
+    if not file.exists():
+        return {}
+    try:
+        found = json.loads(file.read_text())
+        return dict(found["splits"]) if found["checkpoint"] == checkpoint else {}
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(
+            f"{path} cannot be read ({error!r}): delete it, `adiff evaluate` writes it anew"
+        ) from error
 
 
 def _present(truth: Truth) -> set[str]:

@@ -13,7 +13,6 @@ from adiff_jax.data.embedding_files import ClipPlace, EmbeddingFiles, KeptSource
 from adiff_jax.data.embeddings import (
     CachedEmbeddings,
     EmbeddedSource,
-    clip_places,
     example_line,
 )
 from adiff_jax.data.order import share_of
@@ -187,7 +186,7 @@ def test_each_pair_finds_its_clips_and_every_clip_is_there_once(files: Embedding
     assert source[1].waves == () and source[1].captions == FULL.captions
     assert source.truth(1) == replace(TRUTH, id="q")
     assert list(source.texts()) == ["one"] and coverage_of(source) == Coverage(2, 3, 3, 4)
-    assert clip_places(files.example_lines()) == [
+    assert files.clip_places() == [
         ClipPlace("x", 0, 0),
         ClipPlace("y", 0, 1),
         ClipPlace("z", 1, 1),

@@ -354,3 +354,8 @@ def test_the_command_builds_tables_and_names_what_is_missing(
 def test_no_split_at_all_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="set train, validation or test"):
         build_explanations(ExplanationFiles(str(tmp_path)), tmp_path / "out", False)
+
+
+def test_a_rate_that_is_none_is_refused() -> None:
+    with pytest.raises(ValueError, match="the rate is 0"):
+        ExplanationFiles("audio", rate=0)

@@ -4,6 +4,7 @@ import pickle
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -307,6 +308,20 @@ def test_a_table_without_the_tier_or_without_captions_is_refused(tmp_path: Path)
         open_source(Explanations(Table(str(tmp_path)), (3,)))
     with pytest.raises(ValueError, match="pair acd/0: a clip has no captions"):
         open_source(Explanations(Table(str(tmp_path)), captioning=0.2))
+
+
+def test_a_pair_is_measured_once_for_all_of_its_rows(monkeypatch: pytest.MonkeyPatch):
+    render, rendered = made.render_pair, list[Scene]()
+
+    def counting(first: Scene, second: Scene, library: Any) -> Any:
+        rendered.append(first)
+        return render(first, second, library)
+
+    monkeypatch.setattr(made, "render_pair", counting)
+    pairs = open_source(Explanations(replace(PAIRS, seed=77, size=2), (2, 3)))
+    for index in range(len(pairs)):
+        pairs.truth(index), pairs.described(index)
+    assert len(rendered) == 2
 
 
 # --- captions of made clips ---------------------------------------------------------------------

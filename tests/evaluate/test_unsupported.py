@@ -1,12 +1,22 @@
 """Warnings of events that neither clip seems to hold, and how right they are."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from adiff_jax.data.schema import Truth
-from adiff_jax.evaluate.unsupported import THRESHOLD, unsupported, warnings_score
+from adiff_jax.evaluate.unsupported import (
+    ENOUGH,
+    PRECISE,
+    THRESHOLD,
+    Measured,
+    remember,
+    trusted,
+    unsupported,
+    warnings_score,
+)
 
 CLASSES = ("bell", "rain", "siren", "train")
 
@@ -49,3 +59,39 @@ def test_what_cannot_be_measured_is_said():
     scores, missing = warnings_score(["a bell"], [()], [truth((("bell",), ()))], CLASSES)
     assert scores == {"count": 0, "threshold": THRESHOLD}
     assert set(missing) == {"unsupported.precision", "unsupported.recall"}
+
+
+def scores(precision: float, count: int, threshold: float = THRESHOLD) -> dict[str, Any]:
+    return {"precision": precision, "count": count, "threshold": threshold}
+
+
+def test_warnings_are_trusted_by_all_splits_together(tmp_path: Path):
+    file = tmp_path / "unsupported.json"
+    assert trusted(file, 7) is None
+    remember(file, 7, "good", scores(PRECISE + 0.1, ENOUGH))
+    remember(file, 7, "silent", {"count": 0, "threshold": THRESHOLD})
+    assert trusted(file, 7) == Measured(PRECISE + 0.1, ENOUGH, ("good",))
+    remember(file, 7, "worse", scores(PRECISE - 0.05, ENOUGH))
+    both = trusted(file, 7)
+    assert both is not None and both.splits == ("good", "worse")
+    assert (both.precision, both.count) == (pytest.approx(PRECISE + 0.025), 2 * ENOUGH)
+    remember(file, 7, "worse", scores(PRECISE - 0.15, ENOUGH))  # answered again
+    assert trusted(file, 7) is None
+
+
+def test_warnings_are_not_trusted_for_few_nor_for_what_was_measured_otherwise(tmp_path: Path):
+    file = tmp_path / "unsupported.json"
+    remember(file, 7, "few", scores(1.0, ENOUGH - 1))
+    remember(file, 7, "other", scores(1.0, ENOUGH, THRESHOLD / 2))
+    assert trusted(file, 7) is None
+    remember(file, 8, "later", scores(1.0, ENOUGH))
+    assert trusted(file, 8) == Measured(1.0, ENOUGH, ("later",))
+    assert trusted(file, 7) is None
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"checkpoint": 7}'])
+def test_a_damaged_file_says_how_to_get_another(tmp_path: Path, text: str):
+    file = tmp_path / "unsupported.json"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=r"unsupported\.json cannot be read.*delete it"):
+        trusted(file, 7)

@@ -143,6 +143,12 @@ def test_files_that_lie_in_no_run_are_not_understood(tmp_path: Path) -> None:
         compare_answers(str(file), str(file))
 
 
+def test_what_is_not_there_is_named(runs: Path) -> None:
+    for path in ("absent", "first/predictions/absent.jsonl"):
+        with pytest.raises(ConfigError, match=f"{path} does not exist: `adiff evaluate RUN`"):
+            compare_answers(str(runs / "first"), str(runs / path))
+
+
 def test_too_few_recordings_leave_the_values(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(comparison, "open_data", lambda config: open_source(PAIRS))
     alike = [replace(truth, recordings=("one",)) for truth in truths()]

@@ -107,7 +107,7 @@ def test_the_verbs_say_what_was_done_and_what_is_next(
     assert list(torch.load(tmp_path / "again.ckpt", weights_only=True)) == sorted(state)
 
 
-def test_a_tagger_keeps_its_head_and_its_classes(tmp_path: Path) -> None:
+def test_a_tagger_keeps_its_head_and_its_classes(converted: Path, tmp_path: Path) -> None:
     state = filled(cnn10_shapes())
     torch.save(
         {"iteration": 1, "model": {k: torch.tensor(v) for k, v in state.items()}},
@@ -125,6 +125,8 @@ def test_a_tagger_keeps_its_head_and_its_classes(tmp_path: Path) -> None:
     assert trained.parts.experiment.model.encoder == Cnn10()
     export(tmp_path / "run", tmp_path / "again.pth")
     assert_same(dict(read_state(tmp_path / "again.pth", ("model",)).entries), state)
+    with pytest.raises(ConversionError, match=r"is of Tagger \(Cnn10\), .* of Tagger \(ByolA\)"):
+        export(tmp_path / "run", tmp_path / "other.pth", like=str(converted))
 
 
 def test_what_was_trained_from_a_conversion_is_written_like_it(

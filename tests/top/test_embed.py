@@ -416,6 +416,9 @@ def test_parts_that_are_frozen_at_random_weights_are_named(tagger_run: Path):
         ("shard-00001-of-00002.npy", b"\x93NUMPY cut"),
         ("shard-00001-of-00002.jsonl", b'{"clip": "a", "sha'),
         ("source.json", b"{"),
+        ("about.json", b'{"form": '),
+        ("examples.jsonl", b'{"example": \n'),
+        ("examples.jsonl", b'{"example": {}}'),  # no line end
     ],
 )
 def test_a_damaged_file_is_named_with_the_way_out(copied: Path, name: str, content: bytes):
@@ -534,6 +537,8 @@ def test_an_encoder_of_pairs_and_a_cache_of_a_cache_are_refused(
         embed(adiff(tagger_run), "train", adc_run, out, Embed())
     with pytest.raises(ConfigError, match="'train' is CachedEmbeddings, which has no audio"):
         embed(on(adiff(tagger_run), cache), "train", tagger_run, out, Embed())
+    with pytest.raises(ConfigError, match="split 'nope' is not one of train, validation"):
+        embed(adiff(tagger_run), "nope", tagger_run, out, Embed())
     with pytest.raises(ConfigError, match="40 shards are asked for, but there are 18 clips"):
         written(tagger_run, tmp_path / "c", shards=40)
 

@@ -16,7 +16,7 @@ from adiff_jax import api, cli, explain_table
 from adiff_jax.api import Explainer
 from adiff_jax.audio.io import write_audio
 from adiff_jax.data.prompts import CANONICAL
-from adiff_jax.evaluate.unsupported import ENOUGH, PRECISE, THRESHOLD, Measured
+from adiff_jax.evaluate.unsupported import ENOUGH, PRECISE, THRESHOLD, Measured, remember
 from adiff_jax.explain_table import read_table
 from tests.top.tiny_adiff import CLASSES, RATE
 
@@ -212,7 +212,7 @@ def test_a_warning_is_shown_only_where_it_was_measured_to_be_right(
 ):
     said = replace(loaded(*clips), unsupported=("bell", "siren"))
     monkeypatch.setattr(Explainer, "__call__", lambda *_, **__: said)
-    monkeypatch.setattr(Explainer, "warned", Measured(0.85, 40, "fold4"))
+    monkeypatch.setattr(Explainer, "warned", Measured(0.85, 40, ("fold4",)))
     _, err = explained(capsys, *clips)
     assert "warning: named, but in neither clip by its tags: bell, siren" in err
     assert "on fold4 85% of 40 such warnings were right" in err
@@ -220,33 +220,15 @@ def test_a_warning_is_shown_only_where_it_was_measured_to_be_right(
     assert "warning" not in explained(capsys, *clips)[1]
 
 
-def test_how_right_warnings_are_is_read_from_the_run(loaded: Explainer):
-    file = Path(str(loaded.trained.directory.unsupported))
-    before = file.read_bytes() if file.exists() else None
-    right = {
-        "precision": PRECISE,
-        "count": ENOUGH,
-        "threshold": THRESHOLD,
-        "split": "fold4",
-        "checkpoint": loaded.trained.step,
-    }
-    try:
-        file.write_text(json.dumps(right))
-        assert Explainer(loaded.trained).warned == Measured(PRECISE, ENOUGH, "fold4")
-        for name, other in (
-            ("precision", PRECISE - 0.01),
-            ("count", ENOUGH - 1),
-            ("threshold", THRESHOLD / 2),
-            ("checkpoint", loaded.trained.step + 1),
-        ):
-            file.write_text(json.dumps({**right, name: other}))
-            assert Explainer(loaded.trained).warned is None
-        file.unlink()
-        assert Explainer(loaded.trained).warned is None
-    finally:
-        file.unlink(missing_ok=True)
-        if before is not None:
-            file.write_bytes(before)
+def test_how_right_warnings_are_is_read_from_the_run(
+    loaded: Explainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    file = tmp_path / "unsupported.json"
+    monkeypatch.setattr(type(loaded.trained.directory), "unsupported", file)
+    assert Explainer(loaded.trained).warned is None
+    scores = {"precision": PRECISE, "count": ENOUGH, "threshold": THRESHOLD}
+    remember(file, loaded.trained.step, "fold4", scores)
+    assert Explainer(loaded.trained).warned == Measured(PRECISE, ENOUGH, ("fold4",))
 
 
 def test_named_events_below_the_threshold_in_both_clips_are_unsupported(
@@ -317,14 +299,16 @@ def test_every_pair_of_a_table_is_answered_as_it_is_alone(
         assert line["events"][0] == pytest.approx(dict(said.events[0][:5]), abs=1e-3)
 
 
+@pytest.mark.parametrize("decode", ["", "sample:1"])
 def test_an_interrupted_table_goes_on_and_ends_with_the_same_lines(
+    decode: str,
     loaded: Explainer,
     table: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ):
-    told(table, tmp_path / "whole.jsonl")
+    told(table, tmp_path / "whole.jsonl", "--decode", decode)
     whole = lines_of(tmp_path / "whole.jsonl")
     out, many, calls = tmp_path / "said.jsonl", Explainer.many, list[int]()
 
@@ -335,21 +319,23 @@ def test_an_interrupted_table_goes_on_and_ends_with_the_same_lines(
         return many(self, pairs, **asked)
 
     monkeypatch.setattr(Explainer, "many", interrupted)
-    assert told(table, out) == 130
+    assert told(table, out, "--decode", decode) == 130
     before = out.read_text()
     assert len(before.splitlines()) == 8
     out.write_text(before[:-20])  # the last line was cut off
     capsys.readouterr()
-    assert told(table, out) == 1  # what cannot be used is tried again
+    # what cannot be used is tried again
+    assert told(table, out, "--decode", decode) == 1
     said = capsys.readouterr().out
     assert "3 pairs answered, 6 were there, 1 with a clip that cannot be used" in said
     assert lines_of(out) == whole
     write_audio(tmp_path / "absent.wav", np.full(RATE, 0.1, np.float32), RATE)
-    assert told(table, out) == 0
+    assert told(table, out, "--decode", decode) == 0
     assert "1 pairs answered, 9 were there" in capsys.readouterr().out
     assert all("text" in line for line in lines_of(out).values())
     answered = len(calls)
-    assert told(table, out) == 0 and len(calls) == answered
+    assert told(table, out, "--decode", decode or loaded.usual_decode) == 0
+    assert len(calls) == answered
 
 
 @pytest.mark.parametrize(
@@ -357,7 +343,7 @@ def test_an_interrupted_table_goes_on_and_ends_with_the_same_lines(
     [
         (["--tier", "3"], f"answers prompt {CANONICAL['tier-1']!r}, not {CANONICAL['tier-3']!r}"),
         (["--windows"], "answers windows False, not True"),
-        (["--decode", "beam:2"], "answers decode '', not 'beam:2'"),
+        (["--decode", "beam:2"], "answers decode 'greedy', not 'beam:2'"),
     ],
 )
 def test_a_file_of_answers_to_another_question_is_refused_and_kept(
@@ -375,7 +361,7 @@ def test_a_file_of_answers_to_another_question_is_refused_and_kept(
     line = {
         **{"id": "pair 0", "first": "0_0.wav", "second": str(tmp_path / "0_1.wav"), "text": "x"},
         **{"model": model, "prompt": CANONICAL["tier-1"]},
-        **{"decode": "", "windows": False},
+        **{"decode": "greedy", "windows": False},
     }
     out.write_text(json.dumps(line) + "\n")
     before = out.read_bytes()

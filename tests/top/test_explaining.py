@@ -155,6 +155,15 @@ def test_of_a_long_recording_the_middle_is_heard_and_a_note_says_so(
     assert same(said, plain)
 
 
+def test_a_window_of_silence_is_noted_with_the_way_out(adiff: Explainer, adiff_waves: list[Pair]):
+    first, second = adiff_waves[0]
+    long = np.concatenate([second, 0 * second, second])
+    assert adiff(first, long).notes == (
+        "the second clip is 3.0 s long; its middle 1 s are compared, and are silent",
+        "hear all of the second clip with --windows (whole=True)",
+    )
+
+
 def test_a_recording_of_two_equal_windows_is_heard_as_one_of_them(
     adiff: Explainer, adiff_waves: list[Pair]
 ):

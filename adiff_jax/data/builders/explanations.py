@@ -42,6 +42,10 @@ class ExplanationFiles:
     exclude: str = ""
     rate: int = 32_000
 
+    def __post_init__(self) -> None:
+        if self.rate < 1:
+            raise ValueError(f"the rate is {self.rate}: say at how many Hz to store clips")
+
 
 class ExplanationSource:
     """The pairs of one split, one example a tier, the tiers of a pair in a row.

@@ -58,7 +58,7 @@ class Signal:
     spread: float
 
 
-_SHRILL = Signal(0.0, 11_300.0, 3.0), Signal(88.0, 13_700.0, 10.0)
+_SHRILL = Signal(0.0, 11_300.0, 10.0), Signal(88.0, 13_700.0, 14.0)
 EXTREMES = (_SHRILL, _SHRILL[::-1])
 """Signals of two clips of which as much is said as can be, in numbers as long as they can be."""
 
