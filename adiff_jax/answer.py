@@ -19,7 +19,6 @@ from adiff_jax.clip_similarity import pair_similarity
 from adiff_jax.clip_tags import score_warnings
 from adiff_jax.controls import Control, under_control
 from adiff_jax.data.schema import Arrays, Source, Truth, coverage_of
-from adiff_jax.data.sources import RecipeFile
 from adiff_jax.data.synth.made import EditedPairs
 from adiff_jax.decode.generate import parse_strategy
 from adiff_jax.evaluate import structured
@@ -39,7 +38,7 @@ from adiff_jax.evaluate.scoring import (
 from adiff_jax.evaluate.structured import Measure
 from adiff_jax.evaluate.tagging import tagging_scores
 from adiff_jax.evaluate.unsupported import remember
-from adiff_jax.experiment import ConfigError, Split
+from adiff_jax.experiment import ConfigError
 from adiff_jax.frozen_encoder import check_caches
 from adiff_jax.known_pairs import answer_like, known_pairs, truths_of
 from adiff_jax.listening import hear_whole
@@ -65,25 +64,6 @@ class Answering:
     require: tuple[Metric, ...] = ()
     control: Control | None = None
     windows: bool = False
-
-
-def with_recipe(trained: Trained, path: str, folder: str) -> tuple[Trained, str]:
-    """The run with a test split more, and its name: a recipe file over the recordings in `folder`.
-
-    The split is called after the file. Raises ConfigError when the experiment has a split of that
-    name, whose answers would be overwritten, and for a tagger.
-    """
-    parts, name = trained.parts, epath.Path(path).stem
-    experiment, data = parts.experiment, parts.experiment.data
-    if isinstance(experiment.model, Tagger):
-        raise ConfigError("--recipe: recipe files hold pairs, a tagger is scored on single clips")
-    if name in ("train", "validation", *(split.name for split in data.test)):
-        raise ConfigError(
-            f"--recipe: {experiment.name} has a split {name!r} of its own; rename {path}"
-        )
-    split = Split(name, RecipeFile(path, folder, data.encode.rate))
-    experiment = replace(experiment, data=replace(data, test=(*data.test, split)))
-    return replace(trained, parts=replace(parts, experiment=experiment)), name
 
 
 def answer(trained: Trained, split: str, config: Answering) -> dict[str, Any]:
@@ -167,8 +147,8 @@ def answer(trained: Trained, split: str, config: Answering) -> dict[str, Any]:
         write_metrics(trained.directory.predictions / f"{name}.metrics.json", metrics)
         if not config.control:
             write_metrics(trained.directory.metrics, metrics)
-        if "unsupported" in metrics:
-            remember(trained.directory.unsupported, trained.step, name, metrics["unsupported"])
+        if "unsupported" in metrics and name == split:  # as users are answered, each split once
+            remember(trained.directory.unsupported, trained.step, split, metrics["unsupported"])
     return metrics
 
 

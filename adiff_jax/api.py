@@ -5,7 +5,7 @@
     print(explanation.text, explanation.score, explanation.seconds)
 
 Models that read a prompt are asked for a tier, for captions of the clips, or in free words, and
-many pairs at once are answered in batches:
+several pairs are answered in one batch:
 
     explainer = adiff_jax.load("runs/adiff")
     explainer("a.wav", "b.wav", tier=3).text

@@ -2,8 +2,9 @@
 
 A language model of the base size reads a prefix and says or learns a text, from random weights:
 the time does not depend on them. Both engines take turns call by call. What follows the prefill is
-the difference between a long and a short generation of the same round. Beside that, ours alone: the
-whole of ADIFF from audio to tokens, and its steps of training on audio and on cached embeddings.
+the difference between a long and a short generation of the same round. A product of matrices says
+how much of either engine's time could be saved at all. Beside that, ours alone: the whole of ADIFF
+from audio to tokens, and its steps of training on audio and on cached embeddings.
 """
 
 import itertools
@@ -47,13 +48,28 @@ Calls = dict[tuple[str, str], Callable[[], Any]]
 
 
 def rows() -> Iterator[Row]:
-    """Prefill, tokens after it, and a train step; then all of ADIFF."""
+    """A product of matrices, prefill, tokens after it, and a train step; then all of ADIFF."""
+    yield from _product()
     for many in DECODED:
         yield from _decoding(many)
     yield from _train_step()
     for many in DECODED:
         yield from _explaining(many)
     yield from _stages()
+
+
+def _product() -> Iterator[Row]:
+    """The first layer of the feed-forward of a prefill, without anything around it."""
+    rows, width = max(DECODED) * PREFIX, LANGUAGE_MODEL.width
+    random = np.random.default_rng(3).normal
+    x, kernel = (random(size=size).astype("f") for size in ((rows, width), (width, 4 * width)))
+    calls: Calls = {("product", "jax"): partial(jax.jit(jnp.matmul), *jax.device_put((x, kernel)))}
+    if (torch := torch_module(cores())) is not None:
+        calls["product", "torch"] = partial(torch.matmul, torch.tensor(x), torch.tensor(kernel))
+    what = f"{rows} × {width} by {width} × {4 * width}, float32"
+    for (_, engine), seconds in zip(calls, take_turns([*calls.values()], 1), strict=True):
+        megaflop = 8 * rows * width * width // 10**6
+        yield Row("matrix product", what, engine, timing_of(seconds), megaflop, "MFLOP")
 
 
 def _decoding(many: int) -> Iterator[Row]:

@@ -116,12 +116,16 @@ def _parser() -> argparse.ArgumentParser:
         "Examples:\n  adiff evaluate runs/adc_esc10 --split single --decode beam:4\n"
         "  adiff evaluate runs/adc_esc10 --split single --predictions other_system.jsonl\n"
         "  adiff evaluate runs/adiff --split single --control zero-prefix\n"
-        "  adiff evaluate runs/adc_esc10 --recipe recipes/fold5_single.json --folder ESC-50",
+        "  adiff evaluate runs/adc_esc10 --recipe recipes/fold5_single.json --folder ESC-50\n"
+        "  adiff evaluate runs/adiff --table tables/acd",
     )
     evaluate.add_argument("run_directory")
     scored = evaluate.add_mutually_exclusive_group()
     scored.add_argument("--split", help="a test split of the experiment, or validation")
     scored.add_argument("--recipe", metavar="FILE", help="a recipe file, see `adiff data recipes`")
+    scored.add_argument(
+        "--table", metavar="DIR", help="the test split of tables, see `adiff data explanations`"
+    )
     evaluate.add_argument("--folder", help="the recordings of --recipe (default esc10)")
     evaluate.add_argument(
         "--decode", default="", help="greedy, greedy:repetition=1.2, beam:4, sample:0.8, ..."

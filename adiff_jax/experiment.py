@@ -117,7 +117,7 @@ class Experiment:
             rate = self.model.encoder.frontend.rate
             if rate != self.data.encode.rate:
                 raise ConfigError(
-                    f"model.encoder.frontend.rate ({rate} Hz) and data.encode.rate "
+                    f"{self.encoder_field}.frontend.rate ({rate} Hz) and data.encode.rate "
                     f"({self.data.encode.rate} Hz) differ: set both to one rate"
                 )
         _check_conventions(self.model, self.data.encode)
@@ -149,6 +149,11 @@ class Experiment:
         given = {here for start in self.start for _, here in start.subtrees}
         frozen = {"clips": self.model.freeze_encoder, "lm": self.model.freeze_lm}
         return tuple(part for part, held in frozen.items() if held and not {"", part} & given)
+
+    @property
+    def encoder_field(self) -> str:
+        """Where the settings of the audio encoder are."""
+        return "model.clips.encoder" if isinstance(self.model, Adiff) else "model.encoder"
 
     def split(self, name: str) -> DataConfig:
         """The source to score under this name: a test split, or "validation"."""

@@ -7,6 +7,7 @@ import dataclasses
 import difflib
 import functools
 import json
+import operator
 import types
 import typing
 from typing import Any
@@ -56,8 +57,24 @@ def from_json(text: str) -> Experiment:
 def _converter() -> cattrs.Converter:
     converter = cattrs.Converter(forbid_extra_keys=True)
     for union in _unions(Experiment, set()):
-        configure_tagged_union(union, converter, tag_name="type")
+        _tag(union, converter)
     return converter
+
+
+def _tag(union: Any, converter: cattrs.Converter) -> None:
+    """Store members of a union of dataclasses with the name of their class, and None as null."""
+    given = typing.get_args(union)
+    kinds: Any = functools.reduce(operator.or_, (one for one in given if one is not types.NoneType))
+    configure_tagged_union(kinds, converter, tag_name="type")
+    if kinds != union:
+        converter.register_structure_hook_func(
+            lambda kind: kind == union,
+            lambda value, _: None if value is None else converter.structure(value, kinds),
+        )
+        converter.register_unstructure_hook_func(
+            lambda kind: kind == union,
+            lambda value: None if value is None else converter.unstructure(value, kinds),
+        )
 
 
 def _unions(kind: Any, seen: set[Any]) -> list[Any]:
@@ -72,7 +89,8 @@ def _unions(kind: Any, seen: set[Any]) -> list[Any]:
     members = typing.get_args(kind)
     found = [union for member in members for union in _unions(member, seen)]
     is_union = typing.get_origin(kind) in (typing.Union, types.UnionType)
-    if is_union and all(dataclasses.is_dataclass(member) for member in members):
+    classes = [member for member in members if member is not types.NoneType]
+    if is_union and len(classes) > 1 and all(map(dataclasses.is_dataclass, classes)):
         found.append(kind)
     return found
 

@@ -20,6 +20,7 @@ from adiff_jax.data.transforms import EncodeConfig
 from adiff_jax.experiment import ConfigError, DataConfig, Experiment, Model, heard_of
 from adiff_jax.experiment_json import source_from_json
 from adiff_jax.models.adiff import Adiff
+from adiff_jax.models.cnn10 import Cnn10
 from adiff_jax.models.tagger import Tagger, TaggerModel
 from adiff_jax.parallel.mesh import MeshConfig, batch_sharding, batch_shards, make_mesh, replicated
 from adiff_jax.parts import note, open_data
@@ -27,6 +28,9 @@ from adiff_jax.protocol import Variables
 
 TEXT_FIELDS = ("max_tokens", "prompt_tokens", "paraphrase", "buckets")
 """Fields of `EncodeConfig` that audio does not depend on."""
+
+TRAINING_FIELDS = ("augment", "dropout", "head_dropout", "stochastic_depth", "freeze_batch_norm")
+"""Fields of encoders that embeddings do not depend on."""
 
 SPOT_CHECKED = 8
 """Clips whose samples are compared with the source's when training starts."""
@@ -56,18 +60,27 @@ def clip_encoder(model: Model, variables: Variables) -> tuple[Tagger, Variables]
             raise ConfigError(
                 f"{type(model).__name__} gives no embeddings of clips; a tagger and ADIFF do"
             )
-    return tagger, {
-        name: {"encoder": tree["encoder"]} for name, tree in trees.items() if "encoder" in tree
+    # A layer of Cnn10's head is the embedding.
+    parts = ("encoder", "head") if isinstance(tagger.encoder, Cnn10) else ("encoder",)
+    kept = {
+        name: {part: tree[part] for part in parts if part in tree} for name, tree in trees.items()
     }
+    return tagger, {name: tree for name, tree in kept.items() if "encoder" in tree}
 
 
 def embeddings_of(tagger: Tagger, variables: Variables, encode: EncodeConfig) -> dict[str, Any]:
     """What embeddings depend on beside the clips: the encoder, and how audio is given to it."""
     audio = dataclasses.asdict(encode)
     return {
-        "encoder": fingerprint((tagger.encoder, tagger.compute), variables),
+        "encoder": fingerprint((_as_it_hears(tagger.encoder), tagger.compute), variables),
         "audio": {name: value for name, value in audio.items() if name not in TEXT_FIELDS},
     }
+
+
+def _as_it_hears(encoder: Any) -> Any:
+    """The encoder's configuration, with what matters in training only at its default."""
+    usual = {field.name: field.default for field in dataclasses.fields(encoder)}
+    return dataclasses.replace(encoder, **{n: usual[n] for n in TRAINING_FIELDS if n in usual})
 
 
 class Hearing:

@@ -30,8 +30,8 @@ def log_mel_statistics(experiment: Experiment, examples: int = 128) -> tuple[flo
     encoder = experiment.model.encoder
     if isinstance(encoder, Htsat | Cnn10):
         raise ConfigError(
-            f"model.encoder is {type(encoder).__name__}, which has no mean and std: its batch norm "
-            "learns them per mel bin in training, so there is nothing to set"
+            f"{experiment.encoder_field} is {type(encoder).__name__}, which has no mean and std: "
+            "its batch norm learns them per mel bin in training, so there is nothing to set"
         )
     source = open_data(experiment.data.train)
     frontend = encoder.frontend

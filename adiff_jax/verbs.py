@@ -7,6 +7,7 @@ import argparse
 import json
 import shutil
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -69,8 +70,9 @@ def train(options: argparse.Namespace, rest: list[str]) -> None:
 
 def evaluate(options: argparse.Namespace, rest: list[str]) -> None:
     """Score a run, or a file of answers, and print the table."""
-    from adiff_jax.answer import Answering, answer, score_file, with_recipe
+    from adiff_jax.answer import Answering, answer, score_file
     from adiff_jax.evaluate.table import markdown_table
+    from adiff_jax.more_splits import with_recipe, with_table
     from adiff_jax.run import load_trained
     from adiff_jax.train.compilation import enable_compile_cache
 
@@ -81,13 +83,19 @@ def evaluate(options: argparse.Namespace, rest: list[str]) -> None:
             raise ValueError(f"--predictions are answers already: leave out --{option}")
     enable_compile_cache()
     trained = load_trained(options.run_directory)
-    names = [split.name for split in trained.parts.experiment.data.test] or ["validation"]
-    if options.recipe:
-        trained, options.split = with_recipe(trained, options.recipe, options.folder or "esc10")
-    if options.predictions and not options.split and len(names) > 1:
+    names: Sequence[str]
+    if options.split:
+        names = [options.split]
+    elif options.recipe:
+        trained, names = with_recipe(trained, options.recipe, options.folder or "esc10")
+    elif options.table:
+        trained, names = with_table(trained, options.table)
+    else:
+        names = [split.name for split in trained.parts.experiment.data.test] or ["validation"]
+    if options.predictions and len(names) > 1:
         raise ValueError(f"--predictions: which split is answered? --split {' | '.join(names)}")
     config = Answering(options.decode, tuple(options.require), options.control, options.windows)
-    for split in [options.split] if options.split else names:
+    for split in names:
         if options.predictions:
             metrics = score_file(trained, split, options.predictions, config)
             name = options.predictions

@@ -32,8 +32,10 @@ def data(options: argparse.Namespace, rest: list[str]) -> None:
             from adiff_jax.train.compilation import enable_compile_cache
 
             enable_compile_cache()
-            mean, deviation = log_mel_statistics(load_experiment(options.config))
-            print(f"--model.encoder.mean {mean:.2f} --model.encoder.std {deviation:.2f}")
+            experiment = load_experiment(options.config)
+            mean, deviation = log_mel_statistics(experiment)
+            field = experiment.encoder_field
+            print(f"--{field}.mean {mean:.2f} --{field}.std {deviation:.2f}")
         case "audiodiffcaps":
             from adiff_jax.data.builders.audiodiffcaps import AudioDiffCaps, build_audiodiffcaps
 

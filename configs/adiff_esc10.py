@@ -1,12 +1,13 @@
 """ADIFF in small on ESC-10 pairs: the model and data that its stages share.
 
 The stages are files of their own, each started from what the ones before it have trained; see
-`adiff_esc10_stage3.py` for all commands. As it stands, this is the model on audio in one stage,
-nothing frozen but the encoder; the embedding cache is made of its pairs.
+`adiff_esc10_stage3.py` for all commands. The embedding cache is made of this file's pairs:
 
-    adiff train configs/adiff_esc10.py --init runs/byola_tagging
     adiff data embed configs/adiff_esc10.py --encoder runs/byola_tagging \\
-        --out runs/adiff_esc10_embeddings/train --size 12000
+        --out runs/adiff_esc10_embeddings/train
+
+As it stands it is the model on audio in one stage, nothing frozen but the encoder, which takes
+many times as long (`adiff train configs/adiff_esc10.py --init runs/byola_tagging`).
 
 The clips are heard by the small BYOL-A of `byola_tagging.py`, not by an HTSAT as in the paper: of
 three hundred recordings a transformer learns less in the same time (`htsat_esc10_tagging.py`).
@@ -33,7 +34,7 @@ from .byola_tagging import ENCODER, TRAIN, VALIDATION
 RATE = ENCODER.frontend.rate
 MODEL = replace(ADIFF_SMALL, clips=Tagger(encoder=ENCODER, classes=10), freeze_lm=False)
 TIERS = (1, 2, 3)
-PAIRS = SynthPairs(TRAIN, Recipe(balance=True), size=1_000_000, rate=RATE)
+PAIRS = SynthPairs(TRAIN, Recipe(balance=True), size=12_000, rate=RATE)
 HELD_OUT = SynthPairs(VALIDATION, Recipe(balance=True), "validation", size=128, rate=RATE)
 
 # From the root of the repository, as `runs/` is. Recipe files are explained in unseen templates.

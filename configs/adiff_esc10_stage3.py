@@ -2,7 +2,7 @@
 
     adiff train configs/byola_tagging.py --workdir runs/byola_tagging
     adiff data embed configs/adiff_esc10.py --encoder runs/byola_tagging \\
-        --out runs/adiff_esc10_embeddings/train --size 12000
+        --out runs/adiff_esc10_embeddings/train
     adiff train configs/adiff_esc10_text.py --workdir runs/adiff_esc10_text
     adiff train configs/adiff_esc10_stage2.py --init runs/byola_tagging \\
         --init runs/adiff_esc10_text

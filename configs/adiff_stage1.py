@@ -1,7 +1,11 @@
 """Stage 1 of ADIFF at the paper's scale: HTSAT as a tagger of AudioSet, for who owns its audio.
 
     adiff data missing configs/adiff_stage1.py --out missing.txt
-    adiff train configs/adiff_stage1.py --data.train.exclude missing.txt
+    adiff train configs/adiff_stage1.py
+
+Clips of AudioSet vanish from where they came from: `missing.txt` names those that you lack, and
+has to be there, empty if need be. Its classes are named by `class_labels_indices.csv`, published
+beside the tables.
 
 Most will convert a published checkpoint instead: `adiff convert htsat FILE runs/adiff_stage1`. The
 other half of stage 1, the language model, is GPT-2: `adiff convert gpt2 FOLDER runs/gpt2`.
@@ -19,9 +23,19 @@ from adiff_jax.models.tagger import Tagger
 from adiff_jax.train.loop import TrainConfig
 from adiff_jax.train.optim import Optimizer, WarmupCosine
 
-TRAIN = LabelledClips("audioset/unbalanced_train_segments.csv", "audioset/unbalanced_train")
-VALIDATION = LabelledClips("audioset/balanced_train_segments.csv", "audioset/balanced_train")
-TEST = LabelledClips("audioset/eval_segments.csv", "audioset/eval")
+
+def _clips(table: str, folder: str) -> LabelledClips:
+    return LabelledClips(
+        f"audioset/{table}_segments.csv",
+        f"audioset/{folder}",
+        exclude="missing.txt",
+        names="audioset/class_labels_indices.csv",
+    )
+
+
+TRAIN = _clips("unbalanced_train", "unbalanced_train")
+VALIDATION = _clips("balanced_train", "balanced_train")
+TEST = _clips("eval", "eval")
 
 
 def get_config() -> Experiment:

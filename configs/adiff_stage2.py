@@ -39,7 +39,7 @@ def joined(split: str) -> Joined:
 
 
 def get_config() -> Experiment:
-    """The published base size on all three tiers of ACD."""
+    """The published base size on all three tiers of ACD and CLD."""
     return Experiment(
         name="adiff_stage2",
         model=Adiff(

@@ -40,14 +40,14 @@ def tiny(monkeypatch):
 
 def test_every_measure_has_a_row_of_ours_and_one_of_torchs(tiny):
     rows = [row for many in (1, 2) for row in bench_adiff._decoding(many)]
-    rows += bench_adiff._train_step()
+    rows += [*bench_adiff._train_step(), *bench_adiff._product()]
     engines = {"jax", "torch"} if torch_gpt2(TINY) else {"jax"}
     measures = {(row.subject, row.what) for row in rows}
-    assert len(measures) == 5  # prefill and decoding for either batch, and the train step
+    assert len(measures) == 6  # prefill and decoding for either batch, train step and product
     assert {(row.subject, row.what, row.engine) for row in rows} == {
         (*measure, engine) for measure in measures for engine in engines
     }
-    assert all(row.items > 0 for row in rows)
+    assert all(row.items > 0 for row in rows if row.unit != "MFLOP")  # of a tiny one, none
 
 
 def test_decoding_is_what_a_long_generation_takes_longer_than_a_short_one(tiny):

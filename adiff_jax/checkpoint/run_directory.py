@@ -4,7 +4,7 @@
     experiment.json   the resolved configuration, written once
     environment.json  versions and devices of the latest start
     tokenizer.json    of a captioner
-    classes.json      of a tagger: the names of its outputs, in order
+    classes.json      of a tagger or a tagging head: the names of its outputs, in order
     metrics.jsonl     what training logged, one object a line
     curves.png        the same, drawn when training ends
     tensorboard/

@@ -4,7 +4,8 @@ Three kinds of table are told apart by what they hold: the segments of AudioSet 
 start_seconds, end_seconds, positive_labels` after other comments), the ground truth of FSD50K
 (`fname,labels,mids,split`), and any CSV with a column `file` or `filename` and a column `labels`
 or `category`, ESC-50's among them. A cell of labels holds several, with commas or semicolons
-between them. Labels are taken as they are written.
+between them. Labels are taken as they are written, or called by the names of a
+second table.
 """
 
 import csv
@@ -12,7 +13,7 @@ import io
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from adiff_jax.audio.io import read_audio
@@ -40,7 +41,9 @@ class LabelledClips:
     Relative paths that do not exist are looked up under ADIFF_DATA. `classes` is the order of
     tagging targets; empty means all labels of the table, sorted. `split` keeps the rows whose
     column `split` or `fold` has one of these values; empty keeps all. A clip that is not there is
-    an error unless the text file `exclude` names it, one a line.
+    an error unless the text file `exclude` names it, one a line. With `names`, a CSV file with the
+    columns `mid` and `display_name` such as AudioSet's `class_labels_indices.csv`, labels that are
+    identifiers are called by their names; `classes` are these names.
     """
 
     table: str = "clips.csv"
@@ -49,6 +52,7 @@ class LabelledClips:
     split: tuple[str, ...] = ()
     exclude: str = ""
     rate: int = 32_000
+    names: str = ""
 
 
 class LabelledClipSource:
@@ -129,9 +133,14 @@ def _files(config: LabelledClips, rows: list[_Row]) -> dict[str, os.PathLike[str
 
 def _read_rows(config: LabelledClips) -> list[_Row]:
     table = _find_table(config.table)
+    names = _read_names(_find_table(config.names)) if config.names else {}
     seen: dict[str, int] = {}
     rows = []
     for line, row in _parsed(table, read_text(table), config.split):
+        if names:
+            if unnamed := [label for label in row.labels if label not in names]:
+                raise ValueError(f"{table} line {line}: {config.names} has no name of {unnamed[0]}")
+            row = replace(row, labels=tuple(names[label] for label in row.labels))
         if row.name in seen:
             raise ValueError(
                 f"{table} line {line} names {row.name} again, after line {seen[row.name]}; write "
@@ -152,6 +161,14 @@ def _read_rows(config: LabelledClips) -> list[_Row]:
         of = f" of split {' or '.join(config.split)}" if config.split else ""
         raise ValueError(f"{table} lists no clips{of}")
     return rows
+
+
+def _read_names(table: Path) -> dict[str, str]:
+    """Class names by identifier."""
+    reader = csv.DictReader(io.StringIO(read_text(table), newline=""))
+    if not {"mid", "display_name"} <= {*(reader.fieldnames or ())}:
+        raise ValueError(f"{table} has not both columns, mid and display_name")
+    return {row["mid"]: row["display_name"] for row in reader}
 
 
 def _find_table(path: str) -> Path:

@@ -208,7 +208,9 @@ class Encode:
     def _asked(self, example: Example, draw: int | None) -> str:
         if not example.prompt:
             raise ValueError(
-                f"states no prompt, but data.encode.prompt_tokens is {self.config.prompt_tokens}"
+                f"states no prompt, but data.encode.prompt_tokens is {self.config.prompt_tokens}: "
+                "a model that is asked something needs Explanations of the pairs, or a SynthPairs "
+                "with a tier"
             )
         if self.config.paraphrase and draw is not None:
             return paraphrase(kind_of(example.prompt), draw)

@@ -121,7 +121,7 @@ def bicubic_matrix(source: int, target: int) -> Float[np.ndarray, "target source
     if not 0 < source <= target:
         raise ValueError(
             f"a clip of {source} frames does not fit into a picture of {target}: shorten clips "
-            "(data.encode.seconds), or raise model.encoder.columns"
+            "(data.encode.seconds), or raise Htsat.columns"
         )
     step = np.float32(source - 1) / np.float32(max(target - 1, 1))
     place = np.arange(target, dtype=np.float32) * step

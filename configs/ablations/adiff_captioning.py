@@ -4,7 +4,7 @@
 
 after, once for 0 and once for 40 (the fifth is what the other grids are trained on):
 
-    adiff data embed configs/ablations/adiff_captions_0.py --size 12000 \\
+    adiff data embed configs/ablations/adiff_captions_0.py \\
         --encoder runs/byola_tagging --out runs/adiff_esc10_embeddings/captions_0
 """
 

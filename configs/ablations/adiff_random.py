@@ -1,7 +1,7 @@
 """Stage 2 with a random encoder: a tagger after one step at a hundredth of its rate.
 
     adiff train configs/byola_tagging.py --train.steps 1 --workdir runs/byola_random
-    adiff data embed configs/adiff_esc10.py --encoder runs/byola_random --size 12000 \\
+    adiff data embed configs/adiff_esc10.py --encoder runs/byola_random \\
         --out runs/adiff_esc10_embeddings/random
 """
 

@@ -55,6 +55,25 @@ def test_segments_of_audioset_are_read_whatever_the_clips_are_called(tmp_path: P
     assert source.coverage == Coverage(3, 3, 3, 3)
 
 
+def test_classes_of_audioset_are_called_by_their_names(tmp_path: Path) -> None:
+    config = write(tmp_path, AUDIOSET, ("Y--PJHxphWEs.wav", "Y-0RWZT-miFs.wav", "YYabcdefghij.wav"))
+    names = tmp_path / "class_labels_indices.csv"
+    mids = ("/m/012f08", "/m/04rlf", "/m/09x0r", "/t/dd00088")
+    said = ("Motor vehicle (road)", "Music", "Speech", '"Gush, flow"')
+    rows = [f"{i},{mid},{name}" for i, (mid, name) in enumerate(zip(mids, said, strict=True))]
+    names.write_text("\n".join(["index,mid,display_name", *rows]))
+    source = open_source(replace(config, names=str(names)))
+    assert isinstance(source, Labelled)
+    assert source.classes == ("Gush, flow", "Motor vehicle (road)", "Music", "Speech")
+    assert source[0].labels == ("Speech", "Gush, flow")
+    names.write_text("\n".join(["index,mid,display_name", *rows[1:]]))
+    with pytest.raises(ValueError, match="line 5: .* has no name of /m/012f08"):
+        open_source(replace(config, names=str(names)))
+    names.write_text("/m/04rlf,Music")
+    with pytest.raises(ValueError, match="has not both columns, mid and display_name"):
+        open_source(replace(config, names=str(names)))
+
+
 def test_ground_truth_of_fsd50k_is_read_by_split(tmp_path: Path) -> None:
     config = write(tmp_path, FSD50K, ("64760.wav", "16399.wav", "16401.wav"))
     source = open_source(config)

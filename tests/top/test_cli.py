@@ -258,7 +258,7 @@ def test_what_computes_keeps_its_compiled_programs(
         (["data", "synth", "absent.py", "--out", "x"], "absent.py does not exist"),
         (["evaluate", "nowhere", "--spilt", "x"], "unknown argument '--spilt'"),
         (["data", "verify", "absent.csv"], "absent.csv"),
-        (["compare", "a.jsonl", "b.jsonl"], "neither a.jsonl nor b.jsonl is, or lies in the pred"),
+        (["compare", "a.jsonl", "b.jsonl"], "a.jsonl does not exist: `adiff evaluate RUN`"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_exit_code_2(

@@ -15,6 +15,7 @@ from adiff_jax import cli, run
 from adiff_jax import embed as embedding
 from adiff_jax.answer import Answering, answer, sentences
 from adiff_jax.arrays import Batch
+from adiff_jax.audio.frontends import LogMel
 from adiff_jax.data.embeddings import CachedEmbeddings, EmbeddedSource
 from adiff_jax.data.order import RowOrder
 from adiff_jax.data.pipeline import evaluation_batches, train_batches
@@ -25,9 +26,11 @@ from adiff_jax.data.transforms import Encode, EncodeConfig
 from adiff_jax.embed import Embed, Embedded, embed
 from adiff_jax.experiment import ConfigError, Data, Evaluation, Experiment, Split, StartFrom
 from adiff_jax.experiment_json import to_json
-from adiff_jax.frozen_encoder import Hearing
+from adiff_jax.frozen_encoder import Hearing, clip_encoder
 from adiff_jax.models.adiff import AdiffModel
+from adiff_jax.models.cnn10 import Cnn10
 from adiff_jax.models.gpt2 import Gpt2
+from adiff_jax.models.tagger import Tagger, TaggerModel
 from adiff_jax.train.loop import TrainConfig
 from tests.models import adiff_toys
 from tests.models.toys import drawn
@@ -387,6 +390,29 @@ def test_the_encoder_of_an_adiff_run_makes_the_same_cache(
     theirs, ours = contents(cache), contents(path)
     assert theirs.pop("about.json") != ours.pop("about.json")  # which names the run
     assert theirs == ours
+
+
+def test_settings_of_training_alone_do_not_make_another_encoder(
+    cache: Path, tagger_run: Path, tmp_path: Path
+):
+    other = adiff(tagger_run)
+    encoder = replace(other.model.clips.encoder, dropout=0.7, freeze_batch_norm=True)
+    clips = replace(other.model.clips, encoder=encoder)
+    other = replace(other, model=replace(other.model, clips=clips))
+    run.train(on(other, cache), tmp_path / "run")
+
+
+def test_the_embeddings_of_cnn10_are_made_with_the_layer_of_its_head():
+    frontend = LogMel(rate=8000, window=256, hop=128, mels=16, fmin=50.0, fmax=4000.0)
+    tagger = Tagger(encoder=Cnn10(filters=(2, 2, 2, 4), frontend=frontend), classes=3)
+    audio = np.random.default_rng(0).uniform(-0.5, 0.5, (2, 8000)).astype(np.float32)
+    lengths = np.full(2, 8000, np.int32)
+    arrays = {"valid": lengths > 0, "example_id": lengths, "audio_1": audio, "length_1": lengths}
+    batch = Batch(**jax.tree.map(jnp.asarray, arrays))
+    variables = drawn(jax.eval_shape(TaggerModel(tagger).init, jax.random.key(0), batch))
+    kept = clip_encoder(tagger, variables)
+    expected = TaggerModel(tagger).apply(variables, batch, method="embed")
+    np.testing.assert_allclose(Hearing(*kept, 2)(audio, lengths), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_it_is_made_in_the_precision_in_which_adiff_will_hear(

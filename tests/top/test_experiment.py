@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cattrs
 import pytest
 
 from adiff_jax import demo
@@ -24,9 +25,10 @@ from adiff_jax.experiment import (
     StartFrom,
     load_experiment,
 )
-from adiff_jax.experiment_json import from_json, to_json
+from adiff_jax.experiment_json import _tag, from_json, to_json
 from adiff_jax.models.adc import Adc
 from adiff_jax.models.adiff import Adiff
+from adiff_jax.models.byola import ByolA
 from adiff_jax.models.language_model import LanguageModel
 from adiff_jax.models.tagger import Tagger
 
@@ -105,6 +107,22 @@ def test_an_experiment_with_any_variant_of_any_part_reads_back_equal():
     assert len(experiments) > 50
 
 
+def test_a_union_with_none_names_its_classes_too():
+    @dataclasses.dataclass(frozen=True)
+    class One:
+        size: int = 1
+
+    @dataclasses.dataclass(frozen=True)
+    class Other:
+        size: int = 1
+
+    converter = cattrs.Converter()
+    _tag(One | Other | None, converter)
+    for value in (One(), Other(2), None):
+        stored = json.loads(json.dumps(converter.unstructure(value, One | Other | None)))
+        assert converter.structure(stored, One | Other | None) == value  # type: ignore[arg-type]
+
+
 def test_json_names_the_class_of_a_variant():
     stored = json.loads(to_json(Experiment(data=Data(train=CachedPairs("there")))))
     assert stored["data"]["train"] == {"path": "there", "type": "CachedPairs"}
@@ -176,6 +194,14 @@ def test_json_that_is_no_object_is_refused(text: str):
 def test_an_encoder_at_another_rate_than_the_audio_is_refused():
     with pytest.raises(ConfigError, match=r"\(16000 Hz\) and data.encode.rate \(32000 Hz\) differ"):
         Experiment(data=Data(encode=EncodeConfig(rate=32_000)))
+
+
+def test_the_encoder_of_adiff_is_named_where_it_is():
+    clips = Tagger(encoder=ByolA())
+    with pytest.raises(ConfigError, match=r"^model.clips.encoder.frontend.rate \(16000 Hz\) and "):
+        Experiment(model=Adiff(clips=clips), data=Data(encode=EncodeConfig(rate=8000)))
+    with pytest.raises(ConfigError, match="^model.encoder.frontend.rate"):
+        Experiment(model=clips, data=Data(encode=EncodeConfig(rate=8000)))
 
 
 def test_a_source_of_no_examples_is_named_by_its_field():
