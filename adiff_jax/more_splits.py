@@ -50,7 +50,10 @@ def _with(
                 raise ConfigError(f"{option}: {name} holds no explanations, which ADIFF is asked")
             splits = [Split(f"{name}_tier{tier}", Explanations(source, (tier,))) for tier in tiers]
         case model:
-            raise ConfigError(f"{option}: pairs are answered by ADC and ADIFF, not {type(model)}")
+            kind = type(model).__name__
+            raise ConfigError(
+                f"{option}: pairs are answered by ADC and ADIFF, this run is a {kind}"
+            )
     taken = {"train", "validation", *(split.name for split in data.test)}
     names = tuple(split.name for split in splits)
     if both := taken & {name, *names}:

@@ -6,8 +6,8 @@ The stages are files of their own, each started from what the ones before it hav
     adiff data embed configs/adiff_esc10.py --encoder runs/byola_tagging \\
         --out runs/adiff_esc10_embeddings/train
 
-As it stands it is the model on audio in one stage, nothing frozen but the encoder, which takes
-many times as long (`adiff train configs/adiff_esc10.py --init runs/byola_tagging`).
+As it stands it is the model on audio in one stage, nothing frozen but the encoder, which then hears
+every pair anew (`adiff train configs/adiff_esc10.py --init runs/byola_tagging`).
 
 The clips are heard by the small BYOL-A of `byola_tagging.py`, not by an HTSAT as in the paper: of
 three hundred recordings a transformer learns less in the same time (`htsat_esc10_tagging.py`).

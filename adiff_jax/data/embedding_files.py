@@ -115,8 +115,9 @@ class EmbeddingFiles:
 
     def clip_places(self) -> list[ClipPlace]:
         """`clip_places` of these lines."""
+        lines = self.example_lines()
         with _readable(self._examples, self._anew):
-            return clip_places(self.example_lines())
+            return clip_places(lines)
 
     def has_shard(self, shard: int, shards: int) -> bool:
         """Whether a shard is finished."""

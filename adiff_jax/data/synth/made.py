@@ -250,9 +250,7 @@ class RawPairs:
 
 
 @functools.lru_cache(maxsize=8)  # a pair's explanations and descriptions are read one by one
-@functools.lru_cache(maxsize=16)
 def _signals(scenes: PairScenes, library: Library) -> tuple[Signal, ...]:
-    # Rows of one pair in several tiers are neighbours, and read more than once.
     waves = render_pair(scenes.first, scenes.second, library)
     return tuple(measure(wave, library.rate) for wave in waves)
 
