@@ -120,8 +120,10 @@ def _parser() -> argparse.ArgumentParser:
         "  adiff evaluate runs/adiff --table tables/acd",
     )
     evaluate.add_argument("run_directory")
+    evaluate.add_argument(
+        "--split", help="a test split of the experiment, or validation; a tier of --recipe, --table"
+    )
     scored = evaluate.add_mutually_exclusive_group()
-    scored.add_argument("--split", help="a test split of the experiment, or validation")
     scored.add_argument("--recipe", metavar="FILE", help="a recipe file, see `adiff data recipes`")
     scored.add_argument(
         "--table", metavar="DIR", help="the test split of tables, see `adiff data explanations`"

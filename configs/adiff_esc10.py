@@ -71,10 +71,10 @@ def get_config() -> Experiment:
             tokenizer=BytePairs(1024),
         ),
         train=TrainConfig(
-            steps=1000,
+            steps=800,
             global_batch=32,
-            eval_every=250,
-            save_every=250,
+            eval_every=200,
+            save_every=200,
             best_metric="validation/events.f1",
             optimizer=Optimizer(
                 learning_rate=1e-3, schedule=WarmupCosine(warmup=100), clip_norm=1.0

@@ -56,6 +56,14 @@ def test_adiff_is_scored_on_the_tiers_that_tables_hold(
         answers = (tmp_path / "run" / "predictions" / f"mine_tier{tier}.jsonl").read_text()
         ids = [json.loads(line)["id"] for line in answers.splitlines()]
         assert len(ids) == 6 and all(f"tier-{tier}" in name for name in ids)
+    given = str(tmp_path / "run" / "predictions" / "mine_tier2.jsonl")
+    scored = ["evaluate", "run", "--table", str(tables), "--predictions", given]
+    cli.main([*scored, "--split", "mine_tier2"])
+    assert capsys.readouterr().out.startswith("mine_tier2, given answers\n")
+    with pytest.raises(SystemExit):
+        cli.main([*scored, "--split", "pairs"])
+    said = capsys.readouterr().err
+    assert "--split 'pairs' is not one of --table: mine_tier1 | mine_tier2" in said
 
 
 def test_adc_is_scored_on_tables(trained: Trained, test_pairs: Source, tmp_path: Path) -> None:
