@@ -7,6 +7,7 @@ jobs of an array. A shard has batches of its own, so that who computes it change
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from adiff_jax.data.embeddings import CachedEmbeddings
 from adiff_jax.data.features import CachedPairs
 from adiff_jax.data.order import share_of
 from adiff_jax.data.pipeline import LoaderConfig, read_ahead
-from adiff_jax.data.read_clips import ReadClip, ReadClips
+from adiff_jax.data.read_clips import ReadClip, ReadClips, groups
 from adiff_jax.data.schema import Source
 from adiff_jax.data.sources import Explanations, LabelledMixes, NaturalPairs, SynthPairs
 from adiff_jax.data.transforms import Encode
@@ -137,8 +138,9 @@ def embed(
     with tqdm(total=done.encoded, desc="embedding", unit="clip", disable=None) as bar:
         for shard in missing:
             clips = clips_of_shard(places, shard, shards)
-            load = ReadClips(source, encode, clips, how.crops, how.seed)
-            stored, rows = _encoded(clips, read_ahead(load, len(clips), loader), hear, bar)
+            load = ReadClips(source, encode, groups(clips), how.crops, how.seed)
+            read = chain.from_iterable(read_ahead(load, len(load.groups), loader))
+            stored, rows = _encoded(clips, read, hear, bar)
             files.write_shard(shard, shards, stored, rows)
     multihost_utils.sync_global_devices(f"embeddings in {path}")
     return done

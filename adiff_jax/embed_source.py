@@ -1,13 +1,14 @@
 """What `adiff data embed` keeps of a source, and whether the source is still what was encoded."""
 
 from collections.abc import Sequence
+from itertools import chain
 
 from tqdm import tqdm
 
 from adiff_jax.data.embedding_files import ClipPlace, EmbeddingFiles, KeptSource, clip_places
 from adiff_jax.data.embeddings import example_line
 from adiff_jax.data.pipeline import LoaderConfig, read_ahead
-from adiff_jax.data.read_clips import Describe, HashClips
+from adiff_jax.data.read_clips import Describe, HashClips, groups
 from adiff_jax.data.schema import Source, coverage_of
 from adiff_jax.experiment import ConfigError
 from adiff_jax.frozen_encoder import changed_clips, clips_of_shard
@@ -74,8 +75,8 @@ def changed_shards(
     with tqdm(total=total, desc="comparing", unit="clip", disable=None) as bar:
         for shard in among:
             before, clips = len(names), clips_of_shard(places, shard, shards)
-            kept = files.shard_clips(shard, shards)
-            now = read_ahead(HashClips(source, clips), len(clips), loader)
+            kept, hashed = files.shard_clips(shard, shards), HashClips(source, groups(clips))
+            now = chain.from_iterable(read_ahead(hashed, len(hashed.groups), loader))
             for stored, digest in zip(kept, now, strict=True):
                 names += [stored.name] * (stored.sha256 != digest)
                 bar.update()

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from adiff_jax.arrays import Batch
-from adiff_jax.data.embedding_files import ClipPlace, EmbeddingFiles, StoredClip
+from adiff_jax.data.embedding_files import ClipPlace, EmbeddingFiles, StoredClip, shard_range
 from adiff_jax.data.embeddings import CachedEmbeddings
-from adiff_jax.data.read_clips import HashClips
+from adiff_jax.data.read_clips import HashClips, groups
 from adiff_jax.data.transforms import EncodeConfig
 from adiff_jax.experiment import ConfigError, DataConfig, Experiment, Model, heard_of
 from adiff_jax.experiment_json import source_from_json
@@ -161,8 +161,8 @@ def _spot_check(files: EmbeddingFiles, about: Mapping[str, Any]) -> None:
     chosen = np.unique(np.linspace(0, len(places) - 1, SPOT_CHECKED).astype(int))
     try:
         source = open_data(source_from_json(json.dumps(about["source"])))
-        read = HashClips(source, tuple(places[number] for number in chosen))
-        found = [read(index) for index in range(len(chosen))]
+        read = HashClips(source, groups(places[number] for number in chosen))
+        found = [digest for index in range(len(read.groups)) for digest in read(index)]
     except (OSError, ValueError, RuntimeError) as error:
         note(f"{files.path}: not compared with the audio, which cannot be read ({error})")
         return
@@ -174,8 +174,7 @@ def _spot_check(files: EmbeddingFiles, about: Mapping[str, Any]) -> None:
 
 def stored_clips(files: EmbeddingFiles, shards: int) -> list[StoredClip]:
     """Every clip of a finished cache by its number."""
-    parts = [files.shard_clips(shard, shards) for shard in range(shards)]
-    return [parts[number % shards][number // shards] for number in range(sum(map(len, parts)))]
+    return [clip for shard in range(shards) for clip in files.shard_clips(shard, shards)]
 
 
 def changed_clips(files: EmbeddingFiles, names: list[str], of: int) -> str:
@@ -189,4 +188,5 @@ def changed_clips(files: EmbeddingFiles, names: list[str], of: int) -> str:
 
 def clips_of_shard(places: list[ClipPlace], shard: int, shards: int) -> tuple[ClipPlace, ...]:
     """The clips of a shard, in order."""
-    return tuple(places[shard::shards])
+    within = shard_range(shard, shards, len(places))
+    return tuple(places[within.start : within.stop])

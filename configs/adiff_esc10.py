@@ -71,10 +71,10 @@ def get_config() -> Experiment:
             tokenizer=BytePairs(1024),
         ),
         train=TrainConfig(
-            steps=800,
+            steps=700,
             global_batch=32,
-            eval_every=200,
-            save_every=200,
+            eval_every=350,
+            save_every=350,
             best_metric="validation/events.f1",
             optimizer=Optimizer(
                 learning_rate=1e-3, schedule=WarmupCosine(warmup=100), clip_norm=1.0

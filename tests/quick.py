@@ -1,6 +1,9 @@
-"""`jax.jit` for models of a few thousand numbers, whose compilation costs more than their run."""
+"""Compiling models of a few thousand numbers, which costs more than running them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import jax
 
@@ -12,3 +15,16 @@ quick_jit = partial(
     },
 )
 """Compiles in half the time; the program computes the same, slower."""
+
+
+@contextmanager
+def options(**values: Any) -> Iterator[None]:
+    """JAX's options for a while."""
+    before = {name: jax.config.values[name] for name in values}
+    for name, value in values.items():
+        jax.config.update(name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            jax.config.update(name, value)

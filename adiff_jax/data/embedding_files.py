@@ -3,11 +3,12 @@
     about.json                      what the embeddings are made of; the first job writes it
     examples.jsonl                  one example a line: itself, its truth, the numbers of its clips
     source.json                     what a vocabulary is built from, and the coverage
-    shard-00003-of-00016.npy        [rows d] float32, the crops of clips 3, 19, 35, ... in turn
+    shard-00003-of-00016.npy        [rows d] float32, the crops of its clips in turn
     shard-00003-of-00016.jsonl      one clip a line: name, SHA-256 of its samples, how many crops
 
-Clips are numbered as the examples first name them; clip i is in shard i % N. Every file appears
-whole or not at all, and a shard's list of clips comes last: a shard that has one is finished.
+Clips are numbered as the examples first name them; a shard holds consecutive ones, so that both
+clips of a pair are read at once (`shard_range`). Every file appears whole or not at all, and a
+shard's list of clips comes last: a shard that has one is finished.
 Paths are local, or on a disk that all jobs see.
 """
 
@@ -24,6 +25,9 @@ import numpy as np
 
 from adiff_jax.data.features import ABOUT, read_about
 from adiff_jax.data.schema import Coverage
+
+FORM = 2
+"""What `about.json` says of how clips lie in shards; another number is of another version."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,14 @@ class EmbeddingFiles:
     path: Path
 
     def about(self) -> dict[str, Any] | None:
-        """What the cache says of itself; None where there is none."""
-        return read_about(str(self.path))
+        """What the cache says of itself; None where there is none.
+
+        Raises ValueError for a cache of another version, whose shards hold other clips.
+        """
+        about = read_about(str(self.path))
+        if about is not None and about.get("form") != FORM:
+            raise ValueError(f"{self.path} is of another version of this package: {self._anew}")
+        return about
 
     def claim(self, about: dict[str, Any]) -> None:
         """Write `about` unless a cache is there: read it afterwards, another job may be first.
@@ -73,7 +83,7 @@ class EmbeddingFiles:
             raise ValueError(f"{self.path} holds something else: name another directory")
         self.path.mkdir(parents=True, exist_ok=True)
         private = self._private()
-        private.write_text(json.dumps(about, indent=2))
+        private.write_text(json.dumps({"form": FORM, **about}, indent=2))
         try:
             os.link(private, self.path / ABOUT)  # fails where it is: the first one stays
         except FileExistsError:
@@ -187,6 +197,11 @@ class EmbeddingFiles:
             os.replace(private, to)
         finally:
             private.unlink(missing_ok=True)
+
+
+def shard_range(shard: int, shards: int, clips: int) -> range:
+    """The numbers of the clips of a shard."""
+    return range(clips * shard // shards, clips * (shard + 1) // shards)
 
 
 def _again(clips: Path) -> str:

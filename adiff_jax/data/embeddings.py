@@ -75,7 +75,8 @@ class EmbeddedSource:
 
     def _embedding(self, clip: int) -> np.ndarray:
         """[K d] of a clip by its number; a copy, so that no file is mapped by what is kept."""
-        place, shard = divmod(clip, self._shards)
+        shard = int(np.searchsorted(self._starts, clip, side="right")) - 1
+        place = clip - self._starts[shard]
         rows, ends = self._opened[shard]
         return np.array(rows[ends[place - 1] if place else 0 : ends[place]])
 
@@ -92,6 +93,11 @@ class EmbeddedSource:
             ends = np.cumsum([clip.crops for clip in clips], dtype=np.int64)
             found.append((self._files.shard_embeddings(shard, self._shards), ends))
         return found
+
+    @cached_property
+    def _starts(self) -> np.ndarray:
+        """The number of the first clip of every shard."""
+        return np.cumsum([0, *(len(ends) for _, ends in self._opened)])[:-1]
 
     def __getstate__(self) -> dict[str, Any]:
         # A worker maps the files itself.

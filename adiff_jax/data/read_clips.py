@@ -1,6 +1,8 @@
 """What an encoder is given of a clip: its centre, and windows at places drawn by its name."""
 
 import hashlib
+import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TypedDict
 
@@ -11,6 +13,15 @@ from adiff_jax.data.pipeline import ExampleError
 from adiff_jax.data.schema import Described, Example, Source, Truth
 from adiff_jax.data.transforms import Encode
 from adiff_jax.data.windows import middle
+
+Groups = tuple[tuple[ClipPlace, ...], ...]
+"""Clips that are read together: each group is of one example."""
+
+
+def groups(clips: Iterable[ClipPlace]) -> Groups:
+    """Clips in their order, those of one example that follow one another together, so that a made
+    pair is made once."""
+    return tuple(tuple(some) for _, some in itertools.groupby(clips, lambda clip: clip.example))
 
 
 class ReadClip(TypedDict):
@@ -23,20 +34,23 @@ class ReadClip(TypedDict):
 
 @dataclass(frozen=True)
 class ReadClips:
-    """Reads clips by their place in `clips`: the centre, and `crops - 1` windows elsewhere.
+    """Reads the clips of a group: the centre of each, and `crops - 1` windows elsewhere.
 
     A clip no longer than the window is heard whole, and has one.
     """
 
     source: Source
     encode: Encode
-    clips: tuple[ClipPlace, ...]
+    groups: Groups
     crops: int
     seed: int
 
-    def __call__(self, index: int) -> ReadClip:
-        clip = self.clips[index]
-        wave, rate = read_wave(self.source, clip)
+    def __call__(self, index: int) -> list[ReadClip]:
+        clips = self.groups[index]
+        waves, rate = read_waves(self.source, clips)
+        return [self._read(clip, wave, rate) for clip, wave in zip(clips, waves, strict=True)]
+
+    def _read(self, clip: ClipPlace, wave: np.ndarray, rate: int) -> ReadClip:
         try:
             heard = self.encode.resampled(wave, rate)
         except ValueError as error:
@@ -52,13 +66,14 @@ class ReadClips:
 
 @dataclass(frozen=True)
 class HashClips:
-    """Reads clips by their place in `clips`: their SHA-256 only."""
+    """Reads the clips of a group: their SHA-256 only."""
 
     source: Source
-    clips: tuple[ClipPlace, ...]
+    groups: Groups
 
-    def __call__(self, index: int) -> str:
-        return wave_digest(*read_wave(self.source, self.clips[index]))
+    def __call__(self, index: int) -> list[str]:
+        waves, rate = read_waves(self.source, self.groups[index])
+        return [wave_digest(wave, rate) for wave in waves]
 
 
 @dataclass(frozen=True)
@@ -89,13 +104,14 @@ class Describe:
         return Seen(replace(example, waves=(), clips=example.described_clips), truth, digests)
 
 
-def read_wave(source: Source, clip: ClipPlace) -> tuple[np.ndarray, int]:
-    """The samples of a clip, and their rate. Raises ExampleError that names it."""
+def read_waves(source: Source, clips: tuple[ClipPlace, ...]) -> tuple[tuple[np.ndarray, ...], int]:
+    """The samples of clips of one example, and their rate. Raises ExampleError that names them."""
     try:
-        example = source[clip.example]
-        return example.waves[clip.place], example.rate
+        example = source[clips[0].example]
+        return tuple(example.waves[clip.place] for clip in clips), example.rate
     except Exception as error:
-        raise ExampleError(f"clip {clip.name}: {str(error) or type(error).__name__}") from error
+        names = " and ".join(clip.name for clip in clips)
+        raise ExampleError(f"clip {names}: {str(error) or type(error).__name__}") from error
 
 
 def wave_digest(wave: np.ndarray, rate: int) -> str:

@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 
 from adiff_jax.data import records
-from adiff_jax.data.embedding_files import ClipPlace, EmbeddingFiles, KeptSource, StoredClip
+from adiff_jax.data.embedding_files import (
+    FORM,
+    ClipPlace,
+    EmbeddingFiles,
+    KeptSource,
+    StoredClip,
+    shard_range,
+)
 from adiff_jax.data.embeddings import (
     CachedEmbeddings,
     EmbeddedSource,
@@ -17,7 +24,7 @@ from adiff_jax.data.embeddings import (
 )
 from adiff_jax.data.order import share_of
 from adiff_jax.data.pipeline import LoaderConfig, read_ahead
-from adiff_jax.data.read_clips import ReadClips, crop_start, wave_digest
+from adiff_jax.data.read_clips import ReadClips, crop_start, groups, wave_digest
 from adiff_jax.data.records import from_row, to_row
 from adiff_jax.data.schema import Clip, Coverage, Edit, Example, Truth, coverage_of
 from tests.data.toy_source import ToySource, toy_encode
@@ -132,8 +139,8 @@ def test_windows_are_the_centre_and_others_and_of_a_short_clip_there_is_one():
     encode, source = toy_encode(), Ramps(1)
     size = encode.config.samples
     assert 100 < size < 400
-    read = ReadClips(source, encode, places, 4, 0)
-    long, short = read(0), read(1)
+    read = ReadClips(source, encode, groups(places), 4, 0)
+    long, short = read(0)
     row = encode(source[0], 0)
     np.testing.assert_array_equal(long["windows"][0], row["audio_1"])
     assert long["windows"].shape == (4, size) and long["length"] == size
@@ -145,7 +152,7 @@ def test_windows_are_the_centre_and_others_and_of_a_short_clip_there_is_one():
 
 def test_a_short_clip_is_tiled_where_the_experiment_tiles():
     encode, source = toy_encode(short="tile"), Ramps(1)
-    read = ReadClips(source, encode, (ClipPlace("short", 0, 1),), 4, 0)(0)
+    (read,) = ReadClips(source, encode, groups([ClipPlace("short", 0, 1)]), 4, 0)(0)
     row = encode(source[0], 0)
     np.testing.assert_array_equal(read["windows"], row["audio_2"][None])
     assert read["length"] == row["length_2"] == encode.config.samples
@@ -162,7 +169,7 @@ def test_a_digest_is_of_samples_and_rate():
 
 @pytest.fixture
 def files(tmp_path: Path) -> EmbeddingFiles:
-    """Two pairs of three clips in two shards, the second clip with one crop."""
+    """Two pairs of three clips in two shards, the first clip alone, the second with one crop."""
     files = EmbeddingFiles(tmp_path / "cache")
     files.claim({"shards": 2})
     numbers: dict[str, int] = {}
@@ -170,8 +177,9 @@ def files(tmp_path: Path) -> EmbeddingFiles:
     lines = [example_line(pair, replace(TRUTH, id=pair.id), numbers) for pair in pairs]
     files.write_examples(KeptSource(lines, ["one"], Coverage(2, 3, 3, 4)))
     rows = np.arange(12, dtype=np.float32).reshape(6, 2)
-    files.write_shard(0, 2, [StoredClip("x", "h", 3), StoredClip("z", "h", 3)], rows)
-    files.write_shard(1, 2, [StoredClip("y", "h", 1)], rows[:1] + 50)
+    files.write_shard(0, 2, [StoredClip("x", "h", 3)], rows[:3])
+    last = np.concatenate([rows[:1] + 50, rows[3:]])
+    files.write_shard(1, 2, [StoredClip("y", "h", 1), StoredClip("z", "h", 3)], last)
     return files
 
 
@@ -205,11 +213,27 @@ def test_the_first_claim_stays_and_a_directory_of_something_else_is_refused(
     files: EmbeddingFiles, tmp_path: Path
 ):
     files.claim({"shards": 7})
-    assert files.about() == {"shards": 2}
+    assert files.about() == {"form": FORM, "shards": 2}
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.tex").touch()
     with pytest.raises(ValueError, match="other holds something else"):
         EmbeddingFiles(tmp_path / "other").claim({})
+
+
+def test_a_cache_of_another_version_is_refused(files: EmbeddingFiles):
+    (files.path / "about.json").write_text('{"shards": 2}')  # its clips lay in turn
+    with pytest.raises(ValueError, match="is of another version of this package: remove"):
+        EmbeddedSource(CachedEmbeddings(str(files.path)))
+
+
+def test_every_clip_is_in_one_shard_and_clips_of_an_example_are_read_once():
+    for clips, shards in ((7, 3), (24, 5), (3, 3)):
+        ranges = [shard_range(shard, shards, clips) for shard in range(shards)]
+        assert [number for some in ranges for number in some] == list(range(clips))
+        assert max(map(len, ranges)) - min(map(len, ranges)) <= 1
+    places = [ClipPlace(str(n), n // 2, n % 2) for n in range(5)]
+    assert [len(group) for group in groups(places)] == [2, 2, 1]
+    assert [len(group) for group in groups(places[1:])] == [1, 2, 1]
 
 
 def test_a_file_that_breaks_off_is_not_there(

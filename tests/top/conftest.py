@@ -4,12 +4,11 @@ import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import jax
 import pytest
 
 from adiff_jax import answer, run
@@ -17,6 +16,7 @@ from adiff_jax.api import Explainer
 from adiff_jax.data.schema import Source
 from adiff_jax.data.sources import open_source
 from adiff_jax.run import Trained
+from tests.quick import options
 from tests.top import tiny_adiff, tiny_run
 
 QUICK: dict[str, Any] = {
@@ -27,19 +27,6 @@ QUICK: dict[str, Any] = {
 
 
 Quickly = Callable[[], AbstractContextManager[None]]
-
-
-@contextmanager
-def options(**values: Any) -> Iterator[None]:
-    """JAX's options for a while."""
-    before = {name: jax.config.values[name] for name in values}
-    for name, value in values.items():
-        jax.config.update(name, value)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            jax.config.update(name, value)
 
 
 @pytest.fixture(scope="session")

@@ -695,7 +695,7 @@ def test_a_recipe_named_like_a_split_or_without_its_recordings_is_one_sentence(
     assert f"{recipes}/none.json: no such recipe file" in said
     said = fails(capsys, "evaluate", "run", "--folder", "esc10")
     assert said == "adiff evaluate: --folder says where the recordings of --recipe are; give both"
-    said = fails(capsys, "evaluate", "run", "--recipe", taken, "--split", "pairs")
+    said = fails(capsys, "evaluate", "run", "--recipe", taken, "--table", "mine")
     assert "not allowed with argument" in said
 
 

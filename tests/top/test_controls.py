@@ -1,6 +1,7 @@
 """A run answers under controls: what it says then does not depend on what it should have heard."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,64 +15,24 @@ from adiff_jax.answer import Answering, answer
 from adiff_jax.controls import Control, under_control
 from adiff_jax.data.controls import Shuffled, ShuffledSource
 from adiff_jax.data.features import CachedPairs
-from adiff_jax.data.sources import Explanations, open_source
-from adiff_jax.data.tokenizers import BytePairs
+from adiff_jax.data.sources import open_source
 from adiff_jax.evaluate.predictions import Prediction, read_predictions
-from adiff_jax.experiment import ConfigError, Experiment, Split, StartFrom
+from adiff_jax.experiment import ConfigError, Split
 from adiff_jax.experiment_json import from_json, to_json
-from adiff_jax.models.adiff import Adiff
-from adiff_jax.models.gpt2 import Gpt2
-from adiff_jax.models.prefix import CrossProjection, Mappers, Projection
-from adiff_jax.models.tagger import Tagger
 from adiff_jax.parts import open_data
 from adiff_jax.run import Trained
-from tests.models.toys import drawn
-from tests.top import tiny_run
+from tests.top import tiny_adiff, tiny_run
 
 CONTROLS: tuple[Control, ...] = ("shuffled-audio", "zero-prefix", "random-encoder")
 every_control = pytest.mark.parametrize("control", CONTROLS)
 
 
-def explained(split: str, size: int) -> Explanations:
-    """All ask the same, so that answers differ by what is heard."""
-    return Explanations(tiny_run.pairs(split, size), tiers=(1,))
-
-
-def adiff(tagger_run: Path) -> Experiment:
-    base = tiny_run.adc("unused")
-    return replace(
-        base,
-        name="tiny_adiff",
-        model=Adiff(
-            clips=Tagger(tiny_run.ENCODER, tiny_run.CLASSES),
-            projection=Projection(width=16),
-            mappers=Mappers(tokens=3, audio_layers=1, text_layers=1, heads=2),
-            cross=CrossProjection(layers=1, heads=2),
-            lm=Gpt2(layers=1, heads=2, width=16, positions=80, vocab_size=400),
-            separator_id=2,
-            freeze_lm=False,
-        ),
-        data=replace(
-            base.data,
-            train=explained("train", tiny_run.TRAIN),
-            validation=explained("validation", tiny_run.VALIDATION),
-            test=(Split("pairs", explained("test", tiny_run.TEST)),),
-            encode=replace(tiny_run.ENCODE, max_tokens=64, prompt_tokens=40),
-            tokenizer=BytePairs(400),
-        ),
-        train=replace(base.train, steps=1),
-        start=(StartFrom(str(tagger_run), (("", "clips"),)),),
-    )
-
-
 @pytest.fixture(scope="module")
-def explains(tagger_run: Path, quickly: Any, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+def explains(adiff_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """A run whose weights are drawn so that what it says depends on what it hears."""
-    directory = tmp_path_factory.mktemp("runs") / "adiff"
-    with quickly():
-        run.train(adiff(tagger_run), directory)
-        trained = run.load_trained(directory)
-        return replace(trained, variables=drawn(trained.variables))
+    copy = Path(shutil.copytree(adiff_run, tmp_path_factory.mktemp("runs") / "adiff"))
+    trained = run.load_trained(copy)
+    return replace(trained, variables=tiny_adiff.attentive(trained.variables))
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +45,12 @@ def plain(explains: Trained, quickly: Any) -> list[Prediction]:
 
 def predictions(trained: Trained, name: str) -> list[Prediction]:
     return read_predictions(trained.directory.predictions / f"{name}.jsonl")
+
+
+def kernels(trained: Trained) -> list[np.ndarray]:
+    """Those of its encoder."""
+    leaves = jax.tree_util.tree_leaves_with_path(trained.variables["params"]["clips"]["encoder"])
+    return [np.asarray(leaf) for path, leaf in leaves if path[-1].key == "kernel"]
 
 
 def logprobs(rows: list[Prediction]) -> np.ndarray:
@@ -127,7 +94,7 @@ def test_with_shuffled_audio_each_says_what_the_pair_it_hears_is_answered(
 ) -> None:
     answer(explains, "pairs", Answering(control="shuffled-audio"))
     found = predictions(explains, "pairs.shuffled_audio")
-    shuffled = ShuffledSource(open_source(explained("test", tiny_run.TEST)), 0)
+    shuffled = ShuffledSource(open_source(tiny_adiff.explanations("test", tiny_adiff.TEST)), 0)
     heard = [plain[shuffled.heard_by(index)] for index in range(len(plain))]
     assert [row.text for row in found] == [row.text for row in heard]
     np.testing.assert_allclose(logprobs(found), logprobs(heard), atol=5e-4)
@@ -152,13 +119,10 @@ def test_with_a_random_encoder_nothing_but_the_encoder_is_anew(explains: Trained
         for name in tree:
             if name != "clips":
                 assert new[name] is tree[name]
-    kernels = [
-        tree.variables["params"]["clips"]["encoder"]["network"]["dense_1"]["kernel"]
-        for tree in (control, explains, under(explains, "random-encoder"))
-    ]
-    assert np.abs(np.asarray(kernels[0] - kernels[1])).max() > 0.01
-    np.testing.assert_array_equal(kernels[0], kernels[2])  # the same one every time
-    assert np.asarray(kernels[0]).std() > 0.01
+    again = under(explains, "random-encoder")
+    for new, old, same in zip(*map(kernels, (control, explains, again)), strict=True):
+        assert np.abs(new - old).max() > 0.01 and new.std() > 0.01
+        np.testing.assert_array_equal(new, same)  # the same one every time
 
 
 def test_the_validation_split_is_answered_under_a_control_too(explains: Trained) -> None:
@@ -212,8 +176,8 @@ def test_a_tagger_answers_under_no_control(tagger_run: Path) -> None:
 # --- training ---------------------------------------------------------------------------------
 
 
-def test_training_on_shuffled_audio_is_an_experiment_like_any_other(tagger_run: Path) -> None:
-    base = adiff(tagger_run)
+def test_training_on_shuffled_audio_is_an_experiment_like_any_other() -> None:
+    base = tiny_adiff.adiff()
     data = replace(
         base.data,
         train=Shuffled(base.data.train, seed=3),
@@ -222,13 +186,13 @@ def test_training_on_shuffled_audio_is_an_experiment_like_any_other(tagger_run: 
     experiment = replace(base, data=data)
     assert from_json(to_json(experiment)) == experiment
     opened = open_data(experiment.data.train)
-    assert isinstance(opened, ShuffledSource) and len(opened) == tiny_run.TRAIN
+    assert isinstance(opened, ShuffledSource) and len(opened) == tiny_adiff.TRAIN
     with pytest.raises(ConfigError, match=r"data\.train\.size is 0"):
         replace(base, data=replace(base.data, train=Shuffled(tiny_run.pairs("train", 0))))
 
 
-def test_a_run_trains_on_shuffled_audio(tagger_run: Path, tmp_path: Path) -> None:
-    base = adiff(tagger_run)
+def test_a_run_trains_on_shuffled_audio(tmp_path: Path) -> None:
+    base = tiny_adiff.adiff()
     data = replace(base.data, train=Shuffled(base.data.train))
     directory = run.train(replace(base, data=data), tmp_path / "run")
-    assert run.load_trained(directory.path).step == 1
+    assert run.load_trained(directory.path).step == base.train.steps

@@ -303,10 +303,11 @@ def test_a_cache_of_another_encoder_is_not_gone_on_with(
 
 def other_clip(path: Path, number: int) -> str:
     """Make the cache believe that it encoded another clip; its name."""
-    file = path / f"shard-{number % SHARDS:05d}-of-{SHARDS:05d}.jsonl"
+    shard, place = divmod(number, PAIRS)
+    file = path / f"shard-{shard:05d}-of-{SHARDS:05d}.jsonl"
     lines = file.read_text().splitlines()
-    row = json.loads(lines[number // SHARDS])
-    lines[number // SHARDS] = json.dumps(row | {"sha256": "0" * 64})
+    row = json.loads(lines[place])
+    lines[place] = json.dumps(row | {"sha256": "0" * 64})
     file.write_text("".join(f"{line}\n" for line in lines))
     return str(row["clip"])
 

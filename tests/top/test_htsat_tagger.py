@@ -18,6 +18,7 @@ from adiff_jax.models.htsat import Htsat
 from adiff_jax.models.tagger import Tagger
 from adiff_jax.parts import open_data
 from tests.top import tiny_run
+from tests.top.conftest import Quickly
 
 ENCODER = Htsat(
     frontend=LogMel(window=512, hop=320, mels=16),
@@ -39,9 +40,10 @@ def experiment() -> Experiment:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> run.Trained:
+def trained(tmp_path_factory: pytest.TempPathFactory, quickly: Quickly) -> run.Trained:
     path = tmp_path_factory.mktemp("runs") / "htsat"
-    run.train(experiment(), path)
+    with quickly():
+        run.train(experiment(), path)
     return run.load_trained(path)
 
 

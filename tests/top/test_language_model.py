@@ -86,6 +86,7 @@ def test_evaluation_says_its_perplexity(
 ) -> None:
     copy = shutil.copytree(text_run, tmp_path / "copy")
     asked = {"run_directory": str(copy), "split": "pairs", "recipe": None, "folder": None}
+    asked["table"] = None
     given = {"decode": "", "predictions": None, "require": [], "control": None, "windows": False}
     verbs.evaluate(argparse.Namespace(**asked, **given), [])
     written = json.loads((copy / "metrics.json").read_text())

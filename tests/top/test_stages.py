@@ -1,4 +1,7 @@
-"""The three stages of a tiny ADIFF, each started by `--init` from what came before."""
+"""The three stages of a tiny ADIFF, each started by `--init` from what came before.
+
+Four trainings take a minute and more, so that what needs them is for `make test-slow`.
+"""
 
 import re
 import shutil
@@ -75,6 +78,7 @@ def stages(tmp_path_factory: pytest.TempPathFactory, quickly: Quickly) -> Path:
     return root / "runs"
 
 
+@pytest.mark.slow
 def test_each_stage_goes_on_with_what_the_ones_before_have_learnt(stages: Path) -> None:
     tagger, text, second, third = (
         run.load_trained(stages / name).variables for name in ("tagger", "text", "stage2", "stage3")
@@ -86,12 +90,14 @@ def test_each_stage_goes_on_with_what_the_ones_before_have_learnt(stages: Path) 
     assert not same({"p": third["params"]["projection"]}, {"p": second["params"]["projection"]})
 
 
+@pytest.mark.slow
 def test_vocabulary_and_class_names_come_along(stages: Path) -> None:
     files = {name: (stages / name / "tokenizer.json").read_bytes() for name in ("text", "stage3")}
     assert files["text"] == files["stage3"]
     assert run.load_trained(stages / "stage3").parts.classes == tiny_adiff.CLASSES
 
 
+@pytest.mark.slow
 def test_a_start_of_other_conventions_is_refused(stages: Path, tmp_path: Path) -> None:
     published = Path(shutil.copytree(stages / "stage2", tmp_path / "published"))
     stored = (published / "experiment.json").read_text()
@@ -111,6 +117,7 @@ def test_text_and_model_of_other_conventions_are_refused() -> None:
         replace(ours, model=replace(ours.model, compat="adiff-2025"))
 
 
+@pytest.mark.slow
 def test_a_run_that_has_nothing_to_give_is_named(stages: Path) -> None:
     language: Experiment = run.load_trained(stages / "text").parts.experiment
     assert isinstance(language.model, LanguageModel)
