@@ -441,6 +441,7 @@ def test_with_sdd_its_losses_and_controls_are_evaluated_too(stage: str):
     assert found.keys() & of_sdd == (set() if stage == "off" else of_sdd)
 
 
+@pytest.mark.slow
 def test_sdd_is_trained_and_its_controls_are_measured_from_the_start_on(tmp_path: Path):
     experiment = tiny_run.adc("unused")
     experiment = replace(
