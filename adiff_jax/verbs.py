@@ -83,14 +83,16 @@ def evaluate(options: argparse.Namespace, rest: list[str]) -> None:
             raise ValueError(f"--predictions are answers already: leave out --{option}")
     enable_compile_cache()
     trained = load_trained(options.run_directory)
-    names: Sequence[str] = []
+    names: Sequence[str]
     if options.recipe:
         trained, names = with_recipe(trained, options.recipe, options.folder or "esc10")
     elif options.table:
         trained, names = with_table(trained, options.table)
-    elif not options.split:
+    elif options.split:
+        names = [options.split]
+    else:
         names = [split.name for split in trained.parts.experiment.data.test] or ["validation"]
-    if options.split and names and options.split not in names:
+    if options.split and options.split not in names:
         given = "--recipe" if options.recipe else "--table"
         raise ValueError(f"--split {options.split!r} is not one of {given}: {' | '.join(names)}")
     names = [options.split] if options.split else names

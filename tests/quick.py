@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import pytest
 
 quick_jit = partial(
     jax.jit,
@@ -28,3 +29,10 @@ def options(**values: Any) -> Iterator[None]:
     finally:
         for name, value in before.items():
             jax.config.update(name, value)
+
+
+@pytest.fixture(autouse=True)
+def quick() -> Iterator[None]:
+    """For a conftest.py to import: programs are compiled without optimising."""
+    with options(jax_disable_most_optimizations=True):
+        yield

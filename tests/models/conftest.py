@@ -1,13 +1,3 @@
-"""Programs here are compiled without optimising, which takes longer than running them."""
+"""Compiling these small models with optimisation takes longer than running them without."""
 
-from collections.abc import Iterator
-
-import pytest
-
-from tests.quick import options
-
-
-@pytest.fixture(autouse=True)
-def quick() -> Iterator[None]:
-    with options(jax_disable_most_optimizations=True):
-        yield
+from tests.quick import quick as quick

@@ -85,10 +85,9 @@ def test_evaluation_says_its_perplexity(
     text_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     copy = shutil.copytree(text_run, tmp_path / "copy")
-    asked = {"run_directory": str(copy), "split": "pairs", "recipe": None, "folder": None}
-    asked["table"] = None
-    given = {"decode": "", "predictions": None, "require": [], "control": None, "windows": False}
-    verbs.evaluate(argparse.Namespace(**asked, **given), [])
+    absent = dict.fromkeys(("recipe", "table", "folder", "predictions", "control"))
+    given = {"decode": "", "require": [], "windows": False, **absent}
+    verbs.evaluate(argparse.Namespace(run_directory=str(copy), split="pairs", **given), [])
     written = json.loads((copy / "metrics.json").read_text())
     perplexity = written["language"]["perplexity"]
     assert 1 < perplexity < LM.vocab_size

@@ -1,6 +1,6 @@
 """The three stages of a tiny ADIFF, each started by `--init` from what came before.
 
-Four trainings take a minute and more, so that what needs them is for `make test-slow`.
+Four trainings take a minute and more, so that what needs all of them is for `make test-slow`.
 """
 
 import re
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from adiff_jax import cli, run
-from adiff_jax.experiment import ConfigError, Experiment, StartFrom
+from adiff_jax.experiment import ConfigError, StartFrom
 from adiff_jax.models.language_model import LanguageModel
 from adiff_jax.protocol import Variables
 from tests.top import tiny_adiff
@@ -97,9 +97,8 @@ def test_vocabulary_and_class_names_come_along(stages: Path) -> None:
     assert run.load_trained(stages / "stage3").parts.classes == tiny_adiff.CLASSES
 
 
-@pytest.mark.slow
-def test_a_start_of_other_conventions_is_refused(stages: Path, tmp_path: Path) -> None:
-    published = Path(shutil.copytree(stages / "stage2", tmp_path / "published"))
+def test_a_start_of_other_conventions_is_refused(adiff_run: Path, tmp_path: Path) -> None:
+    published = Path(shutil.copytree(adiff_run, tmp_path / "published"))
     stored = (published / "experiment.json").read_text()
     assert stored.count('"compat": ""') == 2  # of the model, and of its data
     (published / "experiment.json").write_text(
@@ -117,9 +116,8 @@ def test_text_and_model_of_other_conventions_are_refused() -> None:
         replace(ours, model=replace(ours.model, compat="adiff-2025"))
 
 
-@pytest.mark.slow
-def test_a_run_that_has_nothing_to_give_is_named(stages: Path) -> None:
-    language: Experiment = run.load_trained(stages / "text").parts.experiment
-    assert isinstance(language.model, LanguageModel)
+def test_a_run_that_has_nothing_to_give_is_named(tagger_run: Path) -> None:
+    ours = tiny_adiff.adiff()
+    language = replace(ours, model=LanguageModel(ours.model.lm, context=3))
     with pytest.raises(ConfigError, match="it trained Tagger, which gives nothing to LanguageMo"):
-        run.starting_from(language, [str(stages / "tagger")])
+        run.starting_from(language, [str(tagger_run)])
