@@ -14,6 +14,7 @@ from typing import Any
 from adiff_jax import (
     convert_verbs,
     verbs,
+    verbs_captioned,
     verbs_compare,
     verbs_data,
     verbs_embed,
@@ -290,3 +291,4 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     )
     verbs_explain_pairs.add(actions)
     verbs_embed.add(actions)
+    verbs_captioned.add(actions)

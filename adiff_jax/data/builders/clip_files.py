@@ -34,7 +34,7 @@ def find_clips(names: Iterable[str], audio: epath.PathLike) -> dict[str, epath.P
         for start in range(len(parts)):
             folder = "/".join(parts[start:-1])
             if folder not in listed:
-                listed[folder] = _files(root / folder if folder else root)
+                listed[folder] = files_in(root / folder if folder else root)
             file = next((f for c in _spellings(parts[-1]) if (f := listed[folder].get(c))), None)
             if file is not None:
                 found[name] = file
@@ -113,7 +113,9 @@ def missing_clips(
     )
 
 
-def _files(folder: epath.Path) -> dict[str, epath.Path]:
+def files_in(folder: epath.Path) -> dict[str, epath.Path]:
+    """The files in a folder by their names, with suffixes of audio in lower case; none where there
+    is no such folder."""
     if not folder.is_dir():
         return {}
     return {_normal(path.name): path for path in folder.iterdir()}
