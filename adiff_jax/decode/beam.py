@@ -5,6 +5,11 @@ hypothesis if the extension is among the `size` best of that step; ended hypothe
 of their own, and the `size` best extensions by other tokens stay open. A row is settled when no
 open hypothesis can still enter its best `n_best` finished ones, so stopping early changes nothing.
 
+With `stops="each"` hypotheses do not compete for ending: a stop token ends one if it is among the
+`size` likeliest tokens after it. So does the published search of CL4AC (Liu et al., 2021): more
+sentences end, also less likely ones. It goes on until the best extension of a step ends, which
+finds nothing better than what is settled before.
+
 A hypothesis of `length` tokens (end token included) scores
 
     score = logprob / ((5 + length) / 6) ** length_penalty
@@ -17,7 +22,7 @@ Shapes: hypotheses are [b k t], k = `size`; cache leaves [b·k, ...], a row's hy
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +35,10 @@ from adiff_jax.protocol import Cache
 
 Extend = Callable[[Cache, jax.Array], tuple[NextLogits, Cache]]
 
+Stops = Literal["best", "each"]
+"""Which stop tokens end a hypothesis: those of the step's `size` best extensions, or those of the
+`size` likeliest tokens after each hypothesis."""
+
 
 @dataclass(frozen=True)
 class Beam:
@@ -38,6 +47,7 @@ class Beam:
     size: int = 4
     length_penalty: float = 0.0
     n_best: int = 1
+    stops: Stops = "best"
 
     def __post_init__(self) -> None:
         if self.size < 1:
@@ -127,14 +137,14 @@ def _select(beam: Beam, state: _State, logits: NextLogits, stop_ids: tuple[int, 
     candidates = jnp.where(
         so_far > -jnp.inf, so_far + logprob.reshape(rows, size, vocabulary), -jnp.inf
     )
-    # At most size * len(stop_ids) candidates are stops, so `size` others are among these.
-    enough = size * min(1 + len(stop_ids), vocabulary)
-    ranked, where = _largest(candidates.reshape(rows, -1), enough)
-    parent, token = where // vocabulary, where % vocabulary
-    stops = jnp.isin(token, jnp.asarray(stop_ids, jnp.int32))
     step = state.step + 1
 
-    def extended(logprob: Float[Array, "b c"]) -> Hypotheses:
+    def is_stop(token: Int[Array, "b c"]) -> Bool[Array, "b c"]:
+        return jnp.isin(token, jnp.asarray(stop_ids, jnp.int32))
+
+    def extended(
+        parent: Int[Array, "b c"], token: Int[Array, "b c"], logprob: Float[Array, "b c"]
+    ) -> Hypotheses:
         tokens = jnp.take_along_axis(state.open.tokens, parent[:, :, None], axis=1)
         return Hypotheses(
             tokens=tokens.at[:, :, state.step].set(token),
@@ -143,11 +153,22 @@ def _select(beam: Beam, state: _State, logits: NextLogits, stop_ids: tuple[int, 
             score=logprob / _penalty(beam, step),
         )
 
-    leads = jnp.arange(enough) < size
-    ended = extended(jnp.where(stops & leads, ranked, -jnp.inf))
-    finished, _ = _top(_concatenate(state.finished, ended), size)
-    going = extended(jnp.where(stops, -jnp.inf, ranked))
+    # At most size * len(stop_ids) candidates are stops, so `size` others are among these.
+    enough = size * min(1 + len(stop_ids), vocabulary)
+    ranked, where = _largest(candidates.reshape(rows, -1), enough)
+    parent, token = where // vocabulary, where % vocabulary
+    going = extended(parent, token, jnp.where(is_stop(token), -jnp.inf, ranked))
     opened, chosen = _top(going, size)
+    if beam.stops == "best":
+        leads = jnp.arange(enough) < size
+        ended = extended(parent, token, jnp.where(is_stop(token) & leads, ranked, -jnp.inf))
+    else:
+        count = min(size, vocabulary)
+        likely, after = _largest(candidates.reshape(-1, vocabulary), count)
+        likely, after = likely.reshape(rows, -1), after.reshape(rows, -1)
+        own = jnp.broadcast_to(jnp.repeat(jnp.arange(size), count), after.shape)
+        ended = extended(own, after, jnp.where(is_stop(after), likely, -jnp.inf))
+    finished, _ = _top(_concatenate(state.finished, ended), size)
     source = jnp.take_along_axis(parent, chosen, axis=1)
     return _State(step=step, cache=_reorder(state.cache, source), open=opened, finished=finished)
 

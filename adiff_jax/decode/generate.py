@@ -12,14 +12,14 @@ room for some tokens first, and for more once they are used up.
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, cast, get_args
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
 from adiff_jax.arrays import Batch
-from adiff_jax.decode.beam import Beam, Extend, Hypotheses, beam_search
+from adiff_jax.decode.beam import Beam, Extend, Hypotheses, Stops, beam_search
 from adiff_jax.decode.rooms import Rooms, in_turn
 from adiff_jax.decode.sampling import Greedy, Sample, next_tokens
 from adiff_jax.protocol import Captioner, Variables
@@ -195,14 +195,23 @@ def _sample(
 
 _KINDS: dict[str, Callable[..., Strategy]] = {"greedy": Greedy, "sample": Sample, "beam": Beam}
 _SHORT = {"t": "temperature", "k": "top_k", "p": "top_p"}
-_FIELDS: dict[str, dict[str, type]] = {
+
+
+def _stops(text: str) -> Stops:
+    if text not in get_args(Stops):
+        raise ValueError(text)
+    return cast(Stops, text)
+
+
+_FIELDS: dict[str, dict[str, Callable[[str], Any]]] = {
     "greedy": {"repetition": float},
     "sample": {"temperature": float, "top_k": int, "top_p": float, "repetition": float},
-    "beam": {"size": int, "length_penalty": float, "n_best": int},
+    "beam": {"size": int, "length_penalty": float, "n_best": int, "stops": _stops},
 }
+_WANTED = {int: "a whole number", float: "a number", _stops: " or ".join(get_args(Stops))}
 _FORMS = (
-    "greedy, greedy:repetition=1.2, beam:4, beam:size=4,length_penalty=0.6,n_best=3, sample:0.8, "
-    "sample:t=0.8,k=50,p=0.95,repetition=1.2"
+    "greedy, greedy:repetition=1.2, beam:4, beam:size=4,length_penalty=0.6,n_best=3,stops=each, "
+    "sample:0.8, sample:t=0.8,k=50,p=0.95,repetition=1.2"
 )
 
 
@@ -238,11 +247,11 @@ def parse_strategy(text: str) -> Strategy:
         if name in values:
             raise ValueError(f"decoding strategy {text!r}: {name} is given twice")
         try:
-            values[name] = fields[name](value)
+            values[name] = fields[name](value.strip())
         except ValueError:
-            number = "a whole number" if fields[name] is int else "a number"
             raise ValueError(
-                f"decoding strategy {text!r}: {name} must be {number}, not {value.strip()!r}"
+                f"decoding strategy {text!r}: {name} must be {_WANTED[fields[name]]}, not "
+                f"{value.strip()!r}"
             ) from None
     try:
         return _KINDS[kind](**values)

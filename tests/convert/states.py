@@ -5,10 +5,16 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
-from adiff_jax.audio.frontends import CNN10
+from adiff_jax.arrays import Batch
+from adiff_jax.audio.frontends import CL4AC, CNN10, LogMel
 from adiff_jax.convert.constants import dft_kernels, filters_of
+from adiff_jax.convert.engine import Variables
+from adiff_jax.models.cl4ac import Cl4ac, Cl4acModel
+from adiff_jax.models.text_decoder import TextDecoder
 from adiff_jax.nn.swin import relative_positions, shift_mask
 from tests.golden.recipes import fill
 
@@ -38,13 +44,13 @@ def adiff_dtypes() -> dict[str, tuple[str, tuple[int, ...]]]:
     return {name: (entry[0], tuple(entry[1:])) for name, entry in manifest("adiff").items()}
 
 
-def constants() -> State:
-    """The frontend's entries as torchlibrosa stores them."""
-    parts = dft_kernels(CNN10.window)
+def constants(frontend: LogMel = CNN10) -> State:
+    """A frontend's entries as torchlibrosa stores them."""
+    parts = dft_kernels(frontend.window)
     return {
         "spectrogram_extractor.stft.conv_real.weight": parts["real"].astype(np.float32),
         "spectrogram_extractor.stft.conv_imag.weight": parts["imag"].astype(np.float32),
-        "logmel_extractor.melW": filters_of(CNN10).astype(np.float32),
+        "logmel_extractor.melW": filters_of(frontend).astype(np.float32),
     }
 
 
@@ -61,6 +67,59 @@ def filled(shapes: Shapes) -> State:
         return fill(name, shape, norm=name.rpartition(".")[0] in norms).astype(np.float32)
 
     return {name: value(name, shape) for name, shape in shapes.items()}
+
+
+CL4AC_GOLDEN = Cl4ac(
+    decoder=TextDecoder(layers=2, width=128, heads=4, hidden=2048, start_id=0, end_id=1),
+    vocab_size=200,
+)
+"""The sizes of the goldens."""
+
+
+def cl4ac_leaves(config: Cl4ac = CL4AC_GOLDEN) -> Variables:
+    """The shapes that a conversion has to fill."""
+
+    def of(*shape: int) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(shape, jnp.int32)
+
+    batch = Batch(
+        valid=jax.ShapeDtypeStruct((1,), jnp.bool_),
+        example_id=of(1),
+        audio_1=jax.ShapeDtypeStruct((1, config.encoder.frontend.rate), jnp.float32),
+        length_1=of(1),
+        tokens=of(1, 2),
+        tokens_mask=jax.ShapeDtypeStruct((1, 2), jnp.bool_),
+    )
+    model = Cl4acModel(config)
+    return jax.eval_shape(lambda rows: model.init(jax.random.key(0), rows), batch)
+
+
+def cl4ac_state() -> State:
+    """The recipe's values, float32; the frontend's constants, positions; counters are 7."""
+    shapes = {name: tuple(shape) for name, shape in manifest("cl4ac")["manifest"].items()}
+    prefix = "feature_extractor."
+    known = {prefix + name: value for name, value in constants(CL4AC).items()}
+
+    def value(name: str, shape: tuple[int, ...]) -> np.ndarray:
+        module = name.rpartition(".")[0]
+        if name in known:
+            return known[name]
+        if name == "pos_encoder.pe":
+            return float32_positions(shape[0], shape[2])[:, None]
+        if name.endswith("num_batches_tracked"):
+            return np.array(7, np.int64)
+        norm = f"{module}.running_mean" in shapes or module.rpartition(".")[2].startswith("norm")
+        return fill(name, shape, norm=norm).astype(np.float32)
+
+    return {name: value(name, shape) for name, shape in shapes.items()}
+
+
+def float32_positions(count: int, width: int) -> np.ndarray:
+    """Sinusoidal positions, every step of the computation in float32."""
+    step = np.float32(-np.log(10000.0) / width)
+    rate = np.exp(np.arange(0, width, 2, dtype=np.float32) * step)
+    angle = np.arange(count, dtype=np.float32)[:, None] * rate
+    return np.stack([np.sin(angle), np.cos(angle)], axis=-1).reshape(count, width)
 
 
 def quick_fill(name: str, shape: tuple[int, ...], dtype: str = "float32") -> np.ndarray:

@@ -84,6 +84,57 @@ def test_a_narrow_beam_prunes_as_defined_and_stopping_early_changes_nothing(size
         assert min(steps) < 7
 
 
+def each_ending(step, vocabulary, longest, stop, size):
+    """`plain_beam` of sums in which a stop ends a hypothesis if it is likely after it: (logprob,
+    tokens), best first."""
+    opened, finished = [(0.0, ())], []
+    for _ in range(longest):
+        going = []
+        for logprob, tokens in opened:
+            after = step(tokens)
+            going += [(logprob + after[t], (*tokens, t)) for t in range(vocabulary) if t != stop]
+            if stop in np.argsort(-after)[:size]:
+                finished.append((logprob + after[stop], (*tokens, stop)))
+        opened = sorted(going, reverse=True)[:size]
+    return (sorted(finished, reverse=True) + opened)[:size]
+
+
+@pytest.mark.parametrize(("size", "n_best"), [(1, 1), (2, 1), (3, 3), (9, 4)])
+def test_every_hypothesis_ends_for_itself_as_defined(size, n_best):
+    model, variables, _, features = recurrent(vocabulary=7, rows=12, seed=2)
+    variables["params"]["head"]["bias"] -= 2.0 * (np.arange(7) == STOP)  # rarely the likeliest
+    others = 0
+    for row in range(12):
+        step = steps_of(model, variables, features[row], 7)
+        expected = [(p, p, tokens) for p, tokens in each_ending(step, 7, 7, STOP, size)]
+        others += expected[0][2] != plain_beam(step, 7, 7, STOP, size)[0][2]
+        found = generate(
+            model,
+            variables,
+            batch_of(features[row : row + 1]),
+            Beam(size, n_best=n_best, stops="each"),
+            max_tokens=7,
+            stop_ids=(STOP,),
+        )
+        check_against(expected, found, 0)
+    assert others or size not in (2, 3)  # than without the option
+
+
+def test_a_stop_that_is_likely_only_after_its_hypothesis_ends_it_where_each_may_end():
+    # After 0 the stop is second, but both extensions of 2 are likelier.
+    table = np.full((5, 4), -50.0)
+    table[-1, [2, 0]] = np.log([0.9, 0.1])
+    table[0, [0, STOP]] = np.log([0.6, 0.4])
+    table[2:4, [2, 3]] = np.log([0.5, 0.5])
+    limits = {"max_tokens": 2, "stop_ids": (STOP,)}
+    batch = batch_of(table[None])
+    best = generate(MarkovCaptioner(4), {}, batch, Beam(2), **limits)
+    each = generate(MarkovCaptioner(4), {}, batch, Beam(2, stops="each"), **limits)
+    assert not best.finished.any() and each.finished.all()
+    assert sentences(each, 0) == [(0, STOP)]
+    np.testing.assert_allclose(each.score, [[np.log(0.04)]], rtol=1e-5)
+
+
 def test_a_beam_of_one_is_greedy():
     model, variables, batch, _ = recurrent(vocabulary=7, rows=6, seed=4)
     limits = {"max_tokens": 7, "stop_ids": (STOP,)}
@@ -176,14 +227,16 @@ def test_any_of_several_stop_ids_ends_a_hypothesis():
             assert not {1, 3} & set(sentence[:-1])
 
 
-def test_beams_of_rows_on_other_devices_are_not_gathered():
+@pytest.mark.parametrize("stops", ["best", "each"])
+def test_beams_of_rows_on_other_devices_are_not_gathered(stops):
     devices = jax.device_count()
     model, variables, batch, _ = recurrent(vocabulary=16, rows=2 * devices)
     mesh = jax.make_mesh((devices,), ("data",), axis_types=(AxisType.Auto,))
     batch = jax.device_put(batch, NamedSharding(mesh, P("data")))
     variables = jax.device_put(variables, NamedSharding(mesh, P()))
     settings = {"max_tokens": 5, "stop_ids": (STOP,)}
-    compiled = generate.lower(model, variables, batch, Beam(size=3), **settings).compile()
+    beam = Beam(size=3, stops=stops)
+    compiled = generate.lower(model, variables, batch, beam, **settings).compile()
     assert "all-gather" not in compiled.as_text()
     assert "all-to-all" not in compiled.as_text()
 
