@@ -37,11 +37,22 @@ class WarmupCosine:
 
 @dataclass(frozen=True)
 class Steps:
-    """Multiplied by `factor` at each of `boundaries` (in steps), after a linear `warmup`."""
+    """Multiplied by `factor` at each of `boundaries` (in steps), after a linear `warmup`.
+
+    `factors`, where given, are one for each boundary, and `factor` then has no effect.
+    """
 
     boundaries: tuple[int, ...] = ()
     factor: float = 0.1
     warmup: int = 0
+    factors: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.factors and len(self.factors) != len(self.boundaries):
+            raise ValueError(
+                f"schedule.factors has {len(self.factors)} entries and schedule.boundaries "
+                f"{len(self.boundaries)}: give one factor for each boundary, or `factor` for all"
+            )
 
 
 Schedule = Constant | WarmupCosine | Steps
@@ -51,7 +62,9 @@ Schedule = Constant | WarmupCosine | Steps
 class Optimizer:
     """AdamW. `multipliers` scales the learning rate by path, the first pattern that matches wins.
 
-    Weight decay spares biases and every leaf of one axis. `clip_norm` and `ema` are off at 0.
+    Weight decay is decoupled from the gradient, and spares biases and every leaf of one axis. `l2`
+    is the other kind, PyTorch's `Adam(weight_decay=...)`: `l2` times the parameter joins the
+    clipped gradient of every leaf before Adam's moments. `clip_norm`, `l2` and `ema` are off at 0.
     """
 
     learning_rate: float = 3e-4
@@ -64,6 +77,7 @@ class Optimizer:
     multipliers: tuple[tuple[str, float], ...] = ()
     freeze: tuple[str, ...] = ()
     ema: float = 0.0
+    l2: float = 0.0
 
 
 def learning_rate(config: Optimizer, steps: int) -> optax.Schedule:
@@ -74,9 +88,10 @@ def learning_rate(config: Optimizer, steps: int) -> optax.Schedule:
             after: optax.Schedule = optax.constant_schedule(rate)
         case WarmupCosine(warmup=warmup, end=end):
             after = optax.cosine_decay_schedule(rate, max(steps - warmup, 1), end)
-        case Steps(boundaries=boundaries, factor=factor, warmup=warmup):
+        case Steps(boundaries=boundaries, factor=factor, warmup=warmup, factors=factors):
+            each = factors or (factor,) * len(boundaries)
             after = optax.piecewise_constant_schedule(
-                rate, {boundary - warmup: factor for boundary in boundaries}
+                rate, {b - warmup: x for b, x in zip(boundaries, each, strict=True)}
             )
     warmup = config.schedule.warmup
     if warmup == 0:
@@ -87,8 +102,11 @@ def learning_rate(config: Optimizer, steps: int) -> optax.Schedule:
 
 def transformation(config: Optimizer, steps: int) -> optax.GradientTransformation:
     """Gradients of the trainable leaves -> updates to add to them."""
+    first = optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity()
+    if config.l2:  # within the first link, so that without it the state is what checkpoints hold
+        first = optax.chain(first, optax.add_decayed_weights(config.l2))
     return optax.chain(
-        optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity(),
+        first,
         optax.scale_by_adam(config.b1, config.b2, config.eps),
         optax.add_decayed_weights(config.weight_decay, mask=_decays),
         optax.scale_by_learning_rate(learning_rate(config, steps)),
