@@ -2,7 +2,7 @@
 
 A grid file defines `get_grid() -> Grid`. Every cell is one experiment and one seed with its own
 run directory, so a grid can be interrupted, continued, and spread over an array job. With
-`features_from`, the pairs are encoded once by a trained run's frozen encoder and all cells train
+`features_from`, the clips are encoded once by a trained run's frozen encoder and all cells train
 on the cached features: seeds become cheap, and what differs between cells is what is compared.
 """
 
@@ -20,12 +20,14 @@ from adiff_jax.data.features import CachedPairs
 from adiff_jax.data.order import share_of
 from adiff_jax.data.schema import Truth
 from adiff_jax.data.synth.made import EditedPairs
+from adiff_jax.evaluate.clip_sounds import can_judge
 from adiff_jax.evaluate.predictions import write_predictions
 from adiff_jax.evaluate.scoring import write_metrics
 from adiff_jax.experiment import ConfigError, DataConfig, Experiment, Split, call_config
 from adiff_jax.experiment_json import to_json
 from adiff_jax.models.adc import Adc
-from adiff_jax.parts import open_data
+from adiff_jax.models.cl4ac import Cl4ac
+from adiff_jax.opened import open_data
 
 SAME_ANSWERS = (*(name for name in run.MAY_CHANGE if name != "evaluation"), "evaluation.batch")
 """Fields of an experiment that change nothing that a trained model says."""
@@ -79,10 +81,10 @@ def share(count: int, cell: str | None) -> list[int]:
 def run_cells(grid: Grid, workdir: epath.PathLike, cell: str | None = None) -> None:
     """Train and answer the runs of a share of the grid; those that are finished are skipped.
 
-    Raises ConfigError for a split whose true edits are unknown, and RunDirectoryError, naming the
+    Raises ConfigError for a split of which nothing is known, and RunDirectoryError, naming the
     fields, where the runs that are finished are not of the experiments that the grid now holds.
     """
-    true_edits(grid)
+    known_truths(grid)
     for planned in grid.cells:
         experiment_of(grid, planned, 0, workdir)
     runs = grid.runs()
@@ -101,7 +103,7 @@ def run_cells(grid: Grid, workdir: epath.PathLike, cell: str | None = None) -> N
         source = open_data(experiment.split(grid.split))
         found = sentences(trained, source, experiment.evaluation.decode)
         scenes = open_data(chosen.experiment.split(grid.split))  # features remember no scenes
-        if isinstance(scenes, EditedPairs):
+        if isinstance(scenes, EditedPairs) and isinstance(experiment.model, Adc):
             rows = trained.parts.rows(source)
             looked = attention_on_edits(trained.parts, trained.variables, rows, scenes)
             if jax.process_index() == 0 and looked is not None:
@@ -110,13 +112,15 @@ def run_cells(grid: Grid, workdir: epath.PathLike, cell: str | None = None) -> N
             write_predictions(answers, found)
 
 
-def true_edits(grid: Grid) -> list[Truth]:
-    """Of the split. Raises ConfigError when none of its true edits is known."""
+def known_truths(grid: Grid) -> list[Truth]:
+    """Of the split. Raises ConfigError when neither the true edits of pairs nor the sounds of
+    single clips are known."""
     truths = truths_of(open_data(grid.cells[0].experiment.split(grid.split)))
-    if all(truth.edits is None for truth in truths):
+    if all(truth.edits is None and not can_judge(truth) for truth in truths):
         raise ConfigError(
             f"grid {grid.name}: the true edits of split {grid.split!r} are unknown, and a grid "
-            "compares nothing else; choose a split of synthesised pairs"
+            "compares nothing else but the sounds of single clips; choose a split of synthesised "
+            "pairs or clips"
         )
     return truths
 
@@ -169,9 +173,9 @@ def experiment_of(grid: Grid, cell: Cell, seed: int, workdir: epath.PathLike) ->
     experiment = replace(cell.experiment, train=replace(cell.experiment.train, seed=seed))
     if not grid.features_from:
         return experiment
-    if not isinstance(experiment.model, Adc):
-        raise ConfigError(f"cell {cell.name}: only pair models train on cached features")
-    if experiment.model.difference_channel:
+    if not isinstance(experiment.model, Adc | Cl4ac):
+        raise ConfigError(f"cell {cell.name}: only ADC and CL4AC train on cached features")
+    if getattr(experiment.model, "difference_channel", False):
         raise ConfigError(
             f"cell {cell.name}: features of single clips hold no difference channel; set "
             "model.difference_channel=False, or train on audio (features_from='')"

@@ -44,9 +44,11 @@ from adiff_jax.known_pairs import answer_like, known_pairs, truths_of
 from adiff_jax.listening import hear_whole
 from adiff_jax.models.adc import Adc
 from adiff_jax.models.adiff import Adiff
+from adiff_jax.models.cl4ac import Cl4ac
 from adiff_jax.models.language_model import LanguageModel
 from adiff_jax.models.tagger import Tagger
-from adiff_jax.parts import note_unsayable, open_data, open_for
+from adiff_jax.opened import open_data, open_for
+from adiff_jax.parts import note_unsayable
 from adiff_jax.run import Trained
 from adiff_jax.validate import language, readers_of, tag
 
@@ -75,7 +77,7 @@ def answer(trained: Trained, split: str, config: Answering) -> dict[str, Any]:
     """
     parts, name = trained.parts, split
     _check_windows(trained, config)
-    if config.control and isinstance(parts.experiment.model, Adc | Adiff):
+    if config.control and isinstance(parts.experiment.model, Adc | Adiff | Cl4ac):
         parts, variables = under_control(parts, trained.variables, split, config.control)
         trained = replace(trained, parts=parts, variables=variables)
         name += f".{config.control.replace('-', '_')}"
@@ -104,7 +106,6 @@ def answer(trained: Trained, split: str, config: Answering) -> dict[str, Any]:
             source = hear_whole(parts, trained.variables, source)
         alone = f"answered under {config.control}" if config.control else _training_missing(trained)
         predictions = sentences(trained, source, decode, truths=truths)
-        backward = sentences(trained, source, decode, swap=True, truths=truths)
         if jax.process_index() == 0:
             trained.directory.predictions.mkdir(parents=True, exist_ok=True)
             write_predictions(trained.directory.predictions / f"{name}.jsonl", predictions)
@@ -124,6 +125,7 @@ def answer(trained: Trained, split: str, config: Answering) -> dict[str, Any]:
         else:
             metrics["retrieval_examples"] = len(known)
         if "structured" in metrics:
+            backward = sentences(trained, source, decode, swap=True, truths=truths)
             both = _consistency(truths, predictions, backward)
             consistency = float(both.values.sum() / both.counts.sum())
             metrics["structured"]["swap"] = {"consistent": consistency}

@@ -1,4 +1,4 @@
-"""`adiff_jax.load(run)`: a trained model as a Python call on two recordings.
+"""`adiff_jax.load(run)`: a trained model as a Python call on two recordings, or on one.
 
     explainer = adiff_jax.load("runs/demo")
     explanation = explainer("before.wav", "after.wav", decode="beam:4", n_best=3)
@@ -12,12 +12,14 @@ several pairs are answered in one batch:
     explainer("a.wav", "b.wav", caption="both").events[0]
     [said.text for said in explainer.many([("a.wav", "b.wav"), ("c.wav", "d.wav")], tier=1)]
 
+A model of single clips is called with one: `adiff_jax.load("runs/cl4ac")("street.wav").text`.
+
 A run directory needs nothing beside it: experiment, tokenizer and weights come from there.
 """
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from os import PathLike, fspath
 from typing import Any
@@ -33,40 +35,20 @@ from adiff_jax.data.schema import Example
 from adiff_jax.decode.beam import Beam
 from adiff_jax.decode.generate import Strategy, generate, parse_strategy
 from adiff_jax.evaluate.unsupported import Measured, trusted, unsupported
+from adiff_jax.explanation import Explanation
 from adiff_jax.listening import Listened, Listener
 from adiff_jax.models.adc import Adc
 from adiff_jax.models.adiff import Adiff
-from adiff_jax.models.build import Encoder
+from adiff_jax.models.build import FrameEncoder
 from adiff_jax.run import Trained, load_trained
 
 Clip = str | PathLike[str] | np.ndarray
 _NTH = {1: "first", 2: "second"}
 
 
-@dataclass(frozen=True)
-class Explanation:
-    """What the model says of one pair.
-
-    `score` is the sum of the sentence's log-probabilities; `n_best` holds (text, score), best
-    first; `seconds` is the wall time of the call, reading and compiling included; `notes` says
-    what was done to a clip that did not fit; `prompt` is what was asked. Models whose tagging head
-    has names give `events`, for either clip (name, probability), most likely first, and
-    `unsupported`: events that `text` names and neither clip seems to hold
-    (`evaluate/unsupported.py`; `Explainer.warned` says how right that is).
-    """
-
-    text: str
-    score: float
-    n_best: tuple[tuple[str, float], ...]
-    seconds: float
-    notes: tuple[str, ...] = ()
-    prompt: str = ""
-    events: tuple[tuple[tuple[str, float], ...], ...] = ()
-    unsupported: tuple[str, ...] = ()
-
-
 class Explainer:
-    """A loaded run; call it with two clips, each a path or a wave [n] at the model's rate."""
+    """A loaded run; call it with as many clips as the model hears, each a path or a wave [n] at
+    the model's rate."""
 
     def __init__(self, trained: Trained) -> None:
         tokenizer = trained.parts.tokenizer
@@ -99,6 +81,11 @@ class Explainer:
         return "beam:4" if self._listener is None else "greedy"
 
     @property
+    def clips(self) -> int:
+        """How many clips an answer is about, 2 or 1."""
+        return self.trained.parts.clips
+
+    @property
     def compares_frames(self) -> bool:
         """Whether the model compares clips frame by frame, so that there is attention to show."""
         return isinstance(self.experiment.model, Adc)
@@ -113,7 +100,7 @@ class Explainer:
     def __call__(
         self,
         first: Clip,
-        second: Clip,
+        second: Clip | None = None,
         *,
         tier: int | None = None,
         caption: str = "",
@@ -123,7 +110,7 @@ class Explainer:
         seed: int = 0,
         whole: bool = False,
     ) -> Explanation:
-        """Say how `second` differs from `first`.
+        """Say how `second` differs from `first`, or what is heard in the one clip.
 
         `tier`, `caption` or `prompt` is what a model that reads prompts is asked (see `question`).
         `decode` is "greedy", "beam:4", "sample:0.8"; by default what the kind of model is best
@@ -134,11 +121,11 @@ class Explainer:
         """
         asked: dict[str, Any] = {"tier": tier, "caption": caption, "prompt": prompt}
         how: dict[str, Any] = {"decode": decode, "n_best": n_best, "seed": seed, "whole": whole}
-        return self.many([(first, second)], **asked, **how)[0]
+        return self.many([(first,) if second is None else (first, second)], **asked, **how)[0]
 
     def many(
         self,
-        pairs: Sequence[tuple[Clip, Clip]],
+        pairs: Sequence[tuple[Clip, ...]],
         *,
         tier: int | None = None,
         caption: str = "",
@@ -149,10 +136,7 @@ class Explainer:
         whole: bool = False,
         numbers: Sequence[int] = (),
     ) -> list[Explanation]:
-        """The same for several pairs in one batch; `seconds` is the batch's time.
-
-        What is sampled for a pair depends on `seed` and its number, by default its place.
-        """
+        """The same for several pairs or clips in one batch; `seconds` is the batch's time. What is sampled for a pair depends on `seed` and its number, by default its place."""
         if not pairs:
             return []
         start = time.perf_counter()
@@ -241,17 +225,27 @@ class Explainer:
         if tier is not None or caption or prompt:
             raise ValueError(f"{run} reads no prompt: leave out tier, caption and prompt")
         if whole:
-            raise ValueError(
-                f"{run} compares clips frame by frame: recordings cannot be heard whole"
-            )
+            raise ValueError(f"{run} hears clips frame by frame: recordings cannot be heard whole")
         return ""
 
     def batch(
-        self, pairs: Sequence[tuple[Clip, Clip]], prompt: str = "", whole: bool = False
+        self, pairs: Sequence[tuple[Clip, ...]], prompt: str = "", whole: bool = False
     ) -> tuple[Batch, list[tuple[str, ...]], Listened | None]:
-        """Pairs as a batch, notes on clips that were cropped, and what is heard in the clips of a
-        model that hears each by itself."""
-        waves = [(self.wave(first), self.wave(second)) for first, second in pairs]
+        """Pairs (or clips) as a batch, notes on clips that were cropped, and what is heard in the
+        clips of a model that hears each by itself.
+
+        Raises ValueError for another number of clips than the model hears.
+        """
+        for given in pairs:
+            if len(given) != self.clips:
+                path, wanted = (
+                    self.trained.directory.path,
+                    ("one clip", "two clips")[self.clips - 1],
+                )
+                raise ValueError(
+                    f"{path} hears {wanted} at a time, not {len(given)}: give {wanted}"
+                )
+        waves = [tuple(map(self.wave, given)) for given in pairs]
         notes = [() if whole else self._cropped(pair) for pair in waves]
         if self._listener is None:
             examples, heard = [Example("pair", pair, self.rate) for pair in waves], None
@@ -272,7 +266,7 @@ class Explainer:
         arrays = {name: np.stack([np.asarray(row[name]) for row in rows]) for name in rows[0]}
         return Batch(**arrays), notes, heard
 
-    def _cropped(self, waves: tuple[np.ndarray, np.ndarray]) -> tuple[str, ...]:
+    def _cropped(self, waves: tuple[np.ndarray, ...]) -> tuple[str, ...]:
         limit = self.experiment.data.encode.samples
         seconds = f"{limit / self.rate:g} s"
         random = self.experiment.data.encode.compat  # the published code's crop
@@ -280,15 +274,19 @@ class Explainer:
         notes = []
         for number, wave in enumerate(waves, start=1):
             if len(wave) > limit:
-                clip, silent = f"the {_NTH[number]} clip", not self.heard(wave, number).any()
-                end = "compared, and are silent" if silent else "compared"
+                clip = f"the {_NTH[number]} clip" if self.clips == 2 else "the clip"
+                silent, used = (
+                    not self.heard(wave, number).any(),
+                    ("heard", "compared")[self.clips - 1],
+                )
+                end = f"{used}, and are silent" if silent else used
                 notes.append(f"{clip} is {len(wave) / self.rate:.1f} s long; {kept} are {end}")
                 if silent and self._listener is not None:
                     notes.append(f"hear all of {clip} with --windows (whole=True)")
         return tuple(notes)
 
 
-def _framed(model: object) -> Encoder:
+def _framed(model: object) -> FrameEncoder:
     """The encoder of a model that compares clips frame by frame; ValueError for another."""
     if not isinstance(model, Adc):
         raise ValueError("this model hears a clip as one vector: there is no attention over time")

@@ -64,6 +64,12 @@ class Batch:
     labels: Any = None  # [b c] float32, tagging targets
     scene_id: Any = None  # [b] int32, equal for pairs with the same scene content
     changed: Any = None  # [b] bool, False for "none" pairs
+    program_id: Any = None  # [b] int32, equal for pairs of the same edits
+    source_id: Any = None  # [b] int32, equal for examples of the same clips
+    question_id: Any = None  # [b] int32, equal for examples that are asked the same
+    negative: Any = None  # [b t] int32, a sentence for the matching loss, as `tokens`
+    negative_mask: Any = None  # [b t] bool
+    negative_true: Any = None  # [b] bool, the negative is known to be true of its row
 
 
 @struct.dataclass

@@ -19,7 +19,7 @@ from adiff_jax.evaluate.scoring import ScoreConfig, measure
 from adiff_jax.evaluate.table import difference_table
 from adiff_jax.experiment import ConfigError, Experiment
 from adiff_jax.experiment_json import from_json
-from adiff_jax.parts import open_data
+from adiff_jax.opened import open_data
 from adiff_jax.validate import readers_of
 
 _CONFIG = ScoreConfig(captions=CaptionConfig(metrics=("bleu", "rouge_l", "cider_d")))

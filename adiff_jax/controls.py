@@ -21,7 +21,8 @@ from adiff_jax.data.features import CachedPairs
 from adiff_jax.data.pipeline import load_row
 from adiff_jax.experiment import ConfigError, DataConfig, Split, heard_of
 from adiff_jax.models.adiff import Adiff
-from adiff_jax.parts import Parts, open_data
+from adiff_jax.opened import open_data
+from adiff_jax.parts import Parts
 from adiff_jax.protocol import Variables
 
 Control = Literal["shuffled-audio", "zero-prefix", "random-encoder"]

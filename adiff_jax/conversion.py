@@ -30,7 +30,7 @@ from adiff_jax.data.wording import Compat
 from adiff_jax.experiment_json import from_json, to_json
 from adiff_jax.models.tagger import Tagger
 from adiff_jax.protocol import Variables
-from adiff_jax.run import restore
+from adiff_jax.starting import restore
 from adiff_jax.text_files import read_text
 
 UNCHECKED = (

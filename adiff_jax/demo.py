@@ -28,7 +28,7 @@ from adiff_jax.models.cac import DifferenceEncoder
 from adiff_jax.models.features import Augment
 from adiff_jax.models.sdd import Disentanglement
 from adiff_jax.models.text_decoder import TextDecoder
-from adiff_jax.parts import open_data
+from adiff_jax.opened import open_data
 from adiff_jax.train.loop import TrainConfig
 from adiff_jax.train.optim import Optimizer, WarmupCosine
 

@@ -37,7 +37,7 @@ from adiff_jax.frozen_encoder import (
 )
 from adiff_jax.models.adiff import Adiff
 from adiff_jax.models.tagger import Tagger
-from adiff_jax.parts import open_data
+from adiff_jax.opened import open_data
 from adiff_jax.run import load_trained
 
 SHARD_CLIPS = 1024

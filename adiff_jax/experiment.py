@@ -23,13 +23,16 @@ from adiff_jax.data.sources import SourceConfig, SynthPairs
 from adiff_jax.data.synth.library import Procedural
 from adiff_jax.data.tokenizers import TokenizerConfig, Words
 from adiff_jax.data.transforms import EncodeConfig
+from adiff_jax.matching import AnotherCaption, EditedCaption, EpochCaption
 from adiff_jax.models.adc import Adc
 from adiff_jax.models.adiff import Adiff
+from adiff_jax.models.cl4ac import Cl4ac
 from adiff_jax.models.language_model import LanguageModel
 from adiff_jax.models.tagger import Tagger
 from adiff_jax.objectives import Captioning, LanguageModelling, Tagging
 from adiff_jax.parallel.mesh import MeshConfig
 from adiff_jax.train.loop import TrainConfig
+from adiff_jax.word_vectors import WordVectors
 
 
 class ConfigError(ValueError):
@@ -43,7 +46,7 @@ DataConfig = SourceConfig | CachedPairs | CachedEmbeddings | Shuffled
 """Whatever can be trained on or scored."""
 
 
-Model = Adc | Adiff | Tagger | LanguageModel
+Model = Adc | Adiff | Cl4ac | Tagger | LanguageModel
 """Whatever can be trained."""
 
 
@@ -111,6 +114,7 @@ class Experiment:
     evaluation: Evaluation = Evaluation()
     mesh: MeshConfig = MeshConfig()
     start: tuple[StartFrom, ...] = ()
+    word_vectors: WordVectors | None = None  # what the decoder's embedding starts from
 
     def __post_init__(self) -> None:
         if not isinstance(self.model, LanguageModel):
@@ -121,6 +125,7 @@ class Experiment:
                     f"({self.data.encode.rate} Hz) differ: set both to one rate"
                 )
         _check_conventions(self.model, self.data.encode)
+        _check_matching(self.model, self.data.encode)
         sources = {"data.train": self.data.train, "data.validation": self.data.validation}
         sources |= {f"data.test, {split.name}": split.source for split in self.data.test}
         for name, source in sources.items():
@@ -134,7 +139,7 @@ class Experiment:
     ) -> Captioning | Tagging | LanguageModelling:
         """The model with its losses; `constrain` places activations on a mesh."""
         match self.model:
-            case Adc() | Adiff():
+            case Adc() | Adiff() | Cl4ac():
                 return Captioning(self.model, self.label_smoothing, constrain)
             case Tagger():
                 return Tagging(self.model)
@@ -190,6 +195,19 @@ def _check_conventions(model: Model, encode: EncodeConfig) -> None:
         )
     if encode.prompt_tokens < 1:
         raise ConfigError("data.encode.prompt_tokens is 0, but ADIFF reads a prompt: set it to 40")
+
+
+def _check_matching(model: Model, encode: EncodeConfig) -> None:
+    """Raise ConfigError for negatives that need not fit into the bucket of their row."""
+    if isinstance(model, Tagger | LanguageModel) or model.matching is None:
+        return
+    negative = model.matching.negative
+    if encode.buckets and isinstance(negative, AnotherCaption | EditedCaption | EpochCaption):
+        raise ConfigError(
+            f"model.matching.negative is {type(negative).__name__}, whose sentences may be longer "
+            "than the bucket of their row: leave out data.encode.buckets, or take InBatch or "
+            "SwappedOrder"
+        )
 
 
 def _check_embeddings(name: str, model: Model, encode: EncodeConfig) -> None:

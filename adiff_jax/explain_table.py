@@ -1,4 +1,4 @@
-"""Explanations of every pair of a table, one JSON object a line, resumable.
+"""Explanations of every pair (or clip) of a table, one JSON object a line, resumable.
 
 A line is written as soon as its batch is answered, so that what was interrupted goes on where it
 stopped; pairs that are answered in the file are not asked again. A pair with a clip that cannot be
@@ -30,11 +30,19 @@ EVENTS = 5  # the most likely ones of each clip are written
 
 @dataclass(frozen=True)
 class Row:
-    """One pair of a table, its files as they are named there."""
+    """One pair of a table, its files as they are named there; or one clip, without a second."""
 
     id: str
     first: str
-    second: str
+    second: str = ""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        return (self.first, self.second) if self.second else (self.first,)
+
+    def as_json(self) -> dict[str, str]:
+        """The beginning of its line."""
+        return {name: value for name, value in asdict(self).items() if value}
 
 
 @dataclass
@@ -48,25 +56,28 @@ class Done:
     def __str__(self) -> str:
         earlier = f", {self.before} were there" if self.before else ""
         failed = f", {self.unusable} with a clip that cannot be used" if self.unusable else ""
-        return f"{self.answered} pairs answered{earlier}{failed}"
+        return f"{self.answered} answered{earlier}{failed}"
 
 
-def read_table(path: str) -> list[Row]:
-    """The pairs of a CSV file with columns first, second and, if wanted, id (else the line).
+def read_table(path: str, clips: int = 2) -> list[Row]:
+    """The pairs of a CSV file with columns first, second and, if wanted, id (else the line); of one
+    clip a row, with the column first alone.
 
     Raises ValueError that names the line.
     """
     reader = csv.DictReader(io.StringIO(read_text(path)))
     columns = reader.fieldnames or []
-    missing = [name for name in ("first", "second") if name not in columns]
+    wanted = ("first", "second")[:clips]
+    missing = [name for name in wanted if name not in columns]
     if missing:
         raise ValueError(f"{path} has no column {missing[0]!r}, only {', '.join(columns)}")
     rows: dict[str, Row] = {}
     for entry in reader:
         first, second, name = ((entry.get(key) or "").strip() for key in ("first", "second", "id"))
         place = f"{path}, line {reader.line_num}"
-        if not (first and second):
-            raise ValueError(f"{place}: a pair needs two files")
+        if not first or (not second and clips == 2):
+            raise ValueError(f"{place}: {'a pair needs two files' if clips == 2 else 'no file'}")
+        second = second if clips == 2 else ""
         name = name or str(reader.line_num)
         if name in rows:
             raise ValueError(f"{place}: the id {name!r} stands for more than one pair")
@@ -83,7 +94,7 @@ def explain_table(
     Raises ValueError for a table that cannot be read, for an `out` that is none of ours, and for
     one that holds answers to another question, of another checkpoint or on other files.
     """
-    rows, done, file = read_table(table), Done(), Path(out)
+    rows, done, file = read_table(table, explainer.clips), Done(), Path(out)
     question = {
         "model": _model(explainer),
         "prompt": explainer.asked(asked["tier"], asked["caption"], asked["prompt"], asked["whole"]),
@@ -99,7 +110,7 @@ def explain_table(
     folder = Path(table).parent
     with (
         file.open("a", encoding="utf-8") as lines,
-        tqdm(total=len(left), unit="pair", disable=None) as bar,
+        tqdm(total=len(left), unit="row", disable=None) as bar,
     ):
         for start in range(0, len(left), batch):
             some = left[start : start + batch]
@@ -120,14 +131,15 @@ def _answers(out: Path, question: Mapping[str, Any], rows: Sequence[Row]) -> dic
     """The lines of `out` that are answers, by id."""
     if not out.exists():
         return {}
-    files = {row.id: (row.first, row.second) for row in rows}
+    files = {row.id: row.files for row in rows}
     found = {}
     # Not splitlines(): a text may hold U+2028 and its kin, which JSON leaves as they are.
     *whole, _ = read_text(str(out)).split("\n")
     for number, text in enumerate(whole, start=1):
         try:
             line = json.loads(text)
-            name, clips = str(line["id"]), (line["first"], line["second"])
+            name = str(line["id"])
+            clips = (line["first"], *((line["second"],) if "second" in line else ()))
         except (ValueError, TypeError, KeyError) as error:
             raise ValueError(
                 f"{out}, line {number} is no answer of ours: choose another file"
@@ -142,8 +154,8 @@ def _answers(out: Path, question: Mapping[str, Any], rows: Sequence[Row]) -> dic
                 )
         if clips != files.get(name, clips):
             raise ValueError(
-                f"{out}, line {number} is on {clips[0]} and {clips[1]}, but the pair {name!r} is "
-                f"now {' and '.join(files[name])}: choose another file, or give the pairs ids"
+                f"{out}, line {number} is on {' and '.join(clips)}, but the row {name!r} is "
+                f"now {' and '.join(files[name])}: choose another file, or give the rows ids"
             )
         found[name] = text + "\n"
     return found
@@ -158,16 +170,16 @@ def _lines(
     batch: int,
     done: Done,
 ) -> list[dict[str, Any]]:
-    waves: list[tuple[np.ndarray, np.ndarray]] = []
+    waves: list[tuple[np.ndarray, ...]] = []
     kept: list[Row] = []
     lines: list[dict[str, Any]] = []
     for row in rows:
         try:
-            waves.append((explainer.wave(folder / row.first), explainer.wave(folder / row.second)))
+            waves.append(tuple(explainer.wave(folder / name) for name in row.files))
             kept.append(row)
         except AudioError as error:
             done.unusable += 1
-            lines.append({**asdict(row), "error": str(error)})
+            lines.append({**row.as_json(), "error": str(error)})
     if not kept:
         return lines
     # A last batch is filled up, so that nothing is compiled for its size.
@@ -179,7 +191,7 @@ def _lines(
     for row, said in zip(kept, found, strict=False):
         done.answered += 1
         line = {
-            **asdict(row),
+            **row.as_json(),
             **question,
             "text": said.text,
             "logprob": round(said.score, 4),

@@ -22,8 +22,9 @@ from adiff_jax.experiment_json import source_from_json
 from adiff_jax.models.adiff import Adiff
 from adiff_jax.models.cnn10 import Cnn10
 from adiff_jax.models.tagger import Tagger, TaggerModel
+from adiff_jax.opened import open_data
 from adiff_jax.parallel.mesh import MeshConfig, batch_sharding, batch_shards, make_mesh, replicated
-from adiff_jax.parts import note, open_data
+from adiff_jax.parts import note
 from adiff_jax.protocol import Variables
 
 TEXT_FIELDS = ("max_tokens", "prompt_tokens", "paraphrase", "buckets")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from etils import epath
 
-from adiff_jax.ablate import Grid, answers_of, attention_of, true_edits
+from adiff_jax.ablate import Grid, answers_of, attention_of, known_truths
 from adiff_jax.data.schema import Truth
 from adiff_jax.evaluate.captions import CaptionConfig
 from adiff_jax.evaluate.difference import compare, detectable
@@ -22,6 +22,8 @@ METRICS = (
     "structured.program.exact",
     "explanations.events.f1",
     "explanations.attributes.f1",
+    "sounds.events.f1",
+    "sounds.background.accuracy",
 )
 
 _CONFIG = ScoreConfig(captions=CaptionConfig(metrics=()))
@@ -34,7 +36,7 @@ def collect(grid: Grid, workdir: epath.PathLike) -> str:
     would find, roughly. Known after two seeds of each, before the grid is complete. It also says
     why differences are missing, and what the intervals leave out. Raises as `run_cells`.
     """
-    truths = true_edits(grid)
+    truths = known_truths(grid)
     scored: dict[str, list[Scored]] = {}
     looks: dict[str, list[float]] = {}
     for cell, seed in grid.runs():

@@ -16,10 +16,10 @@ from adiff_jax.data.transforms import fair_caption
 from adiff_jax.evaluate import baselines
 from adiff_jax.evaluate.gather import gather_each
 from adiff_jax.evaluate.predictions import Prediction
-from adiff_jax.models.adc import AdcModel
 from adiff_jax.models.adiff import AdiffModel
+from adiff_jax.opened import open_data
 from adiff_jax.parallel.mesh import local_rows
-from adiff_jax.parts import Parts, open_data
+from adiff_jax.parts import Parts
 from adiff_jax.protocol import Variables
 
 RETRIEVAL_EXAMPLES = 1024
@@ -101,7 +101,7 @@ def embeddings(parts: Parts, variables: Variables, source: Source) -> np.ndarray
 
 
 @partial(jax.jit, static_argnames="module")
-def _embed(module: AdcModel | AdiffModel, variables: Variables, batch: Batch) -> jax.Array:
+def _embed(module: Any, variables: Variables, batch: Batch) -> jax.Array:
     if isinstance(module, AdiffModel):
         pooled: Any = module.apply(variables, batch, method="pooled")
         return pooled

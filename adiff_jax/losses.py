@@ -90,6 +90,23 @@ def pair_cosine(x: Embeddings, y: Embeddings, weight: Float[Array, " b"]) -> Ter
     return (cosine * weight).sum(), jnp.abs(weight).sum()
 
 
+def matching(own: Float[Array, "b 2"], other: Float[Array, "b 2"], counted: RowMask) -> Term:
+    """Cross-entropy of "matches" (1) for `own` and "does not" (0) for `other`, two answers a row
+    (CL4AC)."""
+    loss = -(jax.nn.log_softmax(own)[:, 1] + jax.nn.log_softmax(other)[:, 0])
+    weight = counted.astype(jnp.float32)
+    return (loss * weight).sum(), 2 * weight.sum()
+
+
+def matching_accuracy(
+    own: Float[Array, "b 2"], other: Float[Array, "b 2"], counted: RowMask
+) -> Term:
+    """Share of right answers to the two questions of every row."""
+    right = (own.argmax(axis=-1) == 1).astype(jnp.float32) + (other.argmax(axis=-1) == 0)
+    weight = counted.astype(jnp.float32)
+    return (right * weight).sum(), 2 * weight.sum()
+
+
 def tagging(logits: Float[Array, "b c"], labels: Float[Array, "b c"], valid: RowMask) -> Term:
     """Binary cross-entropy, mean over classes, one weight per row."""
     logits = logits.astype(jnp.float32)

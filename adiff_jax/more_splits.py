@@ -13,6 +13,7 @@ from adiff_jax.data.sources import Explanations, RecipeFile, open_source
 from adiff_jax.experiment import ConfigError, Split
 from adiff_jax.models.adc import Adc
 from adiff_jax.models.adiff import Adiff
+from adiff_jax.models.cl4ac import Cl4ac
 from adiff_jax.run import Trained
 
 TIERS = (1, 2, 3)
@@ -43,7 +44,7 @@ def _with(
 ) -> tuple[Trained, tuple[str, ...]]:
     experiment, data = trained.parts.experiment, trained.parts.experiment.data
     match experiment.model:
-        case Adc():
+        case Adc() | Cl4ac():
             splits = [Split(name, source)]
         case Adiff():
             if not {*tiers} <= {*TIERS}:
@@ -52,7 +53,7 @@ def _with(
         case model:
             kind = type(model).__name__
             raise ConfigError(
-                f"{option}: pairs are answered by ADC and ADIFF, this run is a {kind}"
+                f"{option}: pairs and clips are answered by captioners, this run is a {kind}"
             )
     taken = {"train", "validation", *(split.name for split in data.test)}
     names = tuple(split.name for split in splits)

@@ -17,7 +17,7 @@ from adiff_jax.experiment import ConfigError, Experiment
 from adiff_jax.models.cnn10 import Cnn10
 from adiff_jax.models.htsat import Htsat
 from adiff_jax.models.language_model import LanguageModel
-from adiff_jax.parts import open_data
+from adiff_jax.opened import open_data
 
 
 def log_mel_statistics(experiment: Experiment, examples: int = 128) -> tuple[float, float]:

@@ -1,7 +1,7 @@
 """What is minimised: a model together with its losses, as `train` sees it.
 
-`Captioning` is caption cross-entropy with SDD's losses where the model has them, `Tagging` binary
-cross-entropy on labels, `LanguageModelling` cross-entropy of texts. All implement
+`Captioning` is caption cross-entropy with the losses of SDD and CL4AC where the model has them,
+`Tagging` binary cross-entropy on labels, `LanguageModelling` cross-entropy of texts. All implement
 `adiff_jax.protocol.Objective`.
 """
 
@@ -14,10 +14,14 @@ import jax.numpy as jnp
 
 from adiff_jax import losses
 from adiff_jax.arrays import Batch, Constrain, Term, unconstrained
+from adiff_jax.disentanglement import disentanglement_terms
+from adiff_jax.matching import InBatch
+from adiff_jax.matching_terms import caption_only, matching_terms, other_clips, with_negatives
 from adiff_jax.models.adc import Adc, AdcModel
 from adiff_jax.models.adiff import Adiff, AdiffModel
+from adiff_jax.models.cl4ac import Cl4ac, Cl4acModel
 from adiff_jax.models.language_model import LanguageModel, LanguageModelModule
-from adiff_jax.models.sdd import ClipEmbeddings, Disentanglement
+from adiff_jax.models.sdd import Disentanglement
 from adiff_jax.models.tagger import Tagger, TaggerModel
 from adiff_jax.protocol import Variables
 
@@ -26,19 +30,22 @@ Rngs = Mapping[str, jax.Array]
 
 @dataclass(frozen=True)
 class Captioning:
-    """Caption cross-entropy, plus λ (L_S + L_D) of SDD where the model has it."""
+    """Caption cross-entropy, plus λ (L_S + L_D) of SDD and the matching loss of CL4AC where the
+    model has them."""
 
-    model: Adc | Adiff = Adc()
+    model: Adc | Adiff | Cl4ac = Adc()
     label_smoothing: float = 0.05
     constrain: Constrain = unconstrained
 
     @property
-    def module(self) -> Any:  # AdcModel | AdiffModel; linen's `apply` has no useful type
+    def module(self) -> Any:  # of three kinds; linen's `apply` has no useful type
         match self.model:
             case Adc():
                 return AdcModel(self.model, self.constrain)
             case Adiff():
                 return AdiffModel(self.model, self.constrain)
+            case Cl4ac():
+                return Cl4acModel(self.model, self.constrain)
 
     @property
     def sdd(self) -> Disentanglement:
@@ -47,16 +54,20 @@ class Captioning:
 
     @property
     def weights(self) -> Mapping[str, float]:
-        if self.sdd.stage == "off":
-            return {"caption": 1.0}
-        return {"caption": 1.0, "similarity": self.sdd.weight, "discrepancy": self.sdd.weight}
+        weights = {"caption": 1.0}
+        if self.sdd.stage != "off":
+            weights |= {"similarity": self.sdd.weight, "discrepancy": self.sdd.weight}
+        if self.model.matching is not None:
+            weights["matching"] = self.model.matching.weight
+        return weights
 
     @property
     def couples_examples(self) -> bool:
-        if self.sdd.stage != "off":
+        if self.sdd.stage != "off" or self._in_batch:
             return True
         match self.model:
-            case Adc(freeze_encoder=frozen, encoder=encoder):
+            case Adc() | Cl4ac():
+                frozen, encoder = self.model.freeze_encoder, self.model.encoder
                 return not (frozen or encoder.freeze_batch_norm)
             case Adiff(freeze_encoder=frozen):
                 return not frozen
@@ -64,26 +75,49 @@ class Captioning:
     @property
     def frozen(self) -> tuple[str, ...]:
         match self.model:
-            case Adc(freeze_encoder=frozen):
+            case Adc(freeze_encoder=frozen) | Cl4ac(freeze_encoder=frozen):
                 # on cached features there is no encoder, and nothing matches
                 return ("encoder/.*",) if frozen else ()
             case Adiff(freeze_encoder=encoder, freeze_lm=lm):
                 return (*(("clips/.*",) if encoder else ()), *(("lm/.*",) if lm else ()))
 
     @property
+    def _in_batch(self) -> bool:
+        matching = self.model.matching
+        return matching is not None and isinstance(matching.negative, InBatch)
+
+    @property
     def streams(self) -> tuple[str, ...]:
-        return ("augment", "dropout")
+        return ("augment", "dropout", *(("negatives",) if self._in_batch else ()))
 
     def init(self, key: jax.Array, batch: Batch) -> Variables:
         """Fresh variables for batches shaped like `batch`."""
         return self.module.init({"params": key}, batch)
 
+    def prepared(self, batch: Batch, rngs: Rngs) -> Batch:
+        """The batch as the model reads it: with negatives of its own, padding as in `compat`."""
+        if isinstance(self.model, Cl4ac) and self.model.compat:
+            end = self.model.decoder.end_id
+            padded = {"tokens": jnp.where(batch.tokens_mask, batch.tokens, end)}
+            if batch.negative is not None:
+                padded["negative"] = jnp.where(batch.negative_mask, batch.negative, end)
+            batch = replace(batch, **padded)
+        if self._in_batch:
+            assert self.model.matching is not None
+            key = rngs["negatives"] if "negatives" in rngs else jax.random.key(0)
+            batch = with_negatives(self.model.matching, batch, key)
+        return batch
+
     def loss(
         self, variables: Variables, batch: Batch, rngs: Rngs, train: bool
     ) -> tuple[dict[str, Term], Mapping[str, Any], dict[str, Term]]:
-        """Terms `caption`, `similarity`, `discrepancy`; metrics beside them."""
-        output, statistics = _apply(self.module, variables, batch, rngs, train)
+        """Terms `caption`, `similarity`, `discrepancy`, `matching`; metrics beside them."""
+        batch = self.prepared(batch, rngs)
+        for_module = {name: key for name, key in rngs.items() if name != "negatives"}
+        output, statistics = _apply(self.module, variables, batch, for_module, train)
         mask = batch.tokens_mask & batch.valid[:, None]
+        if isinstance(self.model, Cl4ac) and self.model.compat:
+            mask = jnp.broadcast_to(batch.valid[:, None], mask.shape)
         terms = {
             "caption": losses.token_cross_entropy(
                 output.logits, batch.tokens, mask, self.label_smoothing if train else 0.0
@@ -94,6 +128,10 @@ class Captioning:
             sdd_terms, sdd_metrics = disentanglement_terms(self.sdd, output.aux["sdd"], batch)
             terms |= sdd_terms
             metrics |= sdd_metrics
+        if self.model.matching is not None:
+            found = matching_terms(self.model.matching, output.aux["matching"], batch)
+            terms |= found[0]
+            metrics |= found[1]
         return terms, statistics, metrics
 
 
@@ -190,74 +228,12 @@ def _apply(
     return output, updated.get("batch_stats", statistics)
 
 
-def disentanglement_terms(
-    config: Disentanglement, embeddings: ClipEmbeddings, batch: Batch
-) -> tuple[dict[str, Term], dict[str, Term]]:
-    """L_S and L_D of a batch, and the measures that keep them honest.
-
-    Rows with the same scene are no negatives of each other. "None" pairs are left out of L_D, or
-    attracted; their mean cosine is reported either way.
-    """
-    allowed = losses.negatives(batch.scene_id, batch.valid)
-    valid = batch.valid.astype(jnp.float32)
-    changed = valid * batch.changed
-    unchanged = valid * ~batch.changed
-    match config.none_pairs:
-        case "exclude":
-            weight = changed
-        case "attract":
-            weight = changed - unchanged
-    similar = (embeddings.similar_1, embeddings.similar_2)
-    discrepant = (embeddings.discrepant_1, embeddings.discrepant_2)
-    terms = {
-        "similarity": losses.sym_info_nce(*similar, embeddings.temperature, allowed, batch.valid),
-        "discrepancy": losses.pair_cosine(*discrepant, weight),
-    }
-    metrics = {
-        "sdd_retrieval": losses.retrieval_accuracy(*similar, allowed, batch.valid),
-        "sdd_none_cosine": losses.pair_cosine(*discrepant, unchanged),
-    }
-    return terms, metrics
-
-
-def disentanglement_controls(
-    objective: Captioning, variables: Variables, batch: Batch
-) -> dict[str, Term]:
-    """What SDD's losses are worth on pairs where they should mean nothing.
-
-    `retrieval_repaired`: retrieval accuracy of L_S when every first clip is compared with the
-    second clip of the row before; late SDD can solve it through the attention itself. The clip's
-    true partner, and others of its scene, are no negatives: they would win by what is shared. Rows
-    that were given such a clip are left out.
-    `identical_cosine`: L_D on (x, x), +1 unless the segment vectors alone meet the loss.
-    """
-    rolled = replace(
-        batch,
-        valid=batch.valid & jnp.roll(batch.valid, 1, axis=0),
-        scene_id=jnp.roll(batch.scene_id, 1, axis=0),
-        audio_2=_roll(batch.audio_2),
-        features_2=_roll(batch.features_2),
-        length_2=jnp.roll(batch.length_2, 1, axis=0),
-    )
-    same = replace(
-        batch, audio_2=batch.audio_1, features_2=batch.features_1, length_2=batch.length_1
-    )
-    shared = batch.scene_id[:, None] == rolled.scene_id[None, :]
-    given_shared = jnp.diagonal(shared)
-    itself = jnp.eye(shared.shape[0], dtype=bool)
-    allowed = losses.negatives(rolled.scene_id, rolled.valid) & (~shared | itself)
-    counted = rolled.valid & ~given_shared
-    repaired = objective.module.apply(variables, rolled).aux["sdd"]
-    identical = objective.module.apply(variables, same).aux["sdd"]
-    return {
-        "retrieval_repaired": losses.retrieval_accuracy(
-            repaired.similar_1, repaired.similar_2, allowed, counted
-        ),
-        "identical_cosine": losses.pair_cosine(
-            identical.discrepant_1, identical.discrepant_2, batch.valid.astype(jnp.float32)
-        ),
-    }
-
-
-def _roll(x: jax.Array | None) -> jax.Array | None:
-    return None if x is None else jnp.roll(x, 1, axis=0)
+def matching_controls(objective: Captioning, variables: Variables, batch: Batch) -> dict[str, Term]:
+    """What the matching loss can be had of sentences alone: `matching_caption_only`, the accuracy
+    of its answers under the clips of other rows."""
+    config = objective.model.matching
+    if config is None:
+        return {}
+    heard, counted = other_clips(objective.prepared(batch, {}))
+    matched = objective.module.apply(variables, heard).aux["matching"]
+    return caption_only(config, matched, replace(heard, valid=counted))

@@ -13,15 +13,12 @@ from tqdm import tqdm
 
 from adiff_jax.arrays import Batch
 from adiff_jax.data.buckets import BucketOrder, caption_lengths
-from adiff_jax.data.controls import Shuffled, ShuffledSource
-from adiff_jax.data.embeddings import CachedEmbeddings, EmbeddedSource
-from adiff_jax.data.features import CachedPairs, CachedSource
+from adiff_jax.data.lengths import check_lengths
+from adiff_jax.data.negatives import Negatives
 from adiff_jax.data.order import RowOrder
 from adiff_jax.data.pipeline import evaluation_batches, load_row
 from adiff_jax.data.prompts import PARAPHRASES
 from adiff_jax.data.schema import Arrays, Labelled, Source
-from adiff_jax.data.sources import open_source
-from adiff_jax.data.texts import Texts
 from adiff_jax.data.tokenizers import (
     Tokenizer,
     TokenizerConfig,
@@ -30,12 +27,13 @@ from adiff_jax.data.tokenizers import (
     gaps_in_words,
     vocabulary_gaps,
 )
-from adiff_jax.data.transforms import Encode, check_lengths
+from adiff_jax.data.transforms import Encode
 from adiff_jax.decode.generate import Strategy, generate, parse_strategy
 from adiff_jax.evaluate.evaluator import Generated
-from adiff_jax.experiment import ConfigError, DataConfig, Experiment, Model
+from adiff_jax.experiment import ConfigError, Experiment
 from adiff_jax.models.adc import Adc
 from adiff_jax.models.adiff import Adiff
+from adiff_jax.models.cl4ac import Cl4ac
 from adiff_jax.models.language_model import LanguageModel
 from adiff_jax.models.tagger import Tagger
 from adiff_jax.objectives import Captioning, LanguageModelling, Tagging
@@ -63,7 +61,8 @@ class Parts:
     def __post_init__(self) -> None:
         model, tokenizer = self.experiment.model, self.tokenizer
         if tokenizer and not isinstance(model, Tagger) and tokenizer.vocab_size > model.vocab_size:
-            field = "model.vocab_size" if isinstance(model, Adc) else "model.lm.vocab_size"
+            own = isinstance(model, Adc | Cl4ac)
+            field = "model.vocab_size" if own else "model.lm.vocab_size"
             raise ConfigError(
                 f"{field} is {model.vocab_size}, but the tokenizer has "
                 f"{tokenizer.vocab_size} tokens: set it to at least that (the language model that "
@@ -80,7 +79,7 @@ class Parts:
         match self.experiment.model:
             case LanguageModel():
                 return 0
-            case Tagger():
+            case Tagger() | Cl4ac():
                 return 1
             case _:
                 return 2
@@ -89,7 +88,16 @@ class Parts:
     def encode(self) -> Encode:
         labels = self.classes if self.tokenizer is None else ()
         config = self.experiment.data.encode
-        return Encode(config, self.tokenizer, labels, clips=self.clips > 0)
+        return Encode(config, self.tokenizer, labels, clips=self.clips)
+
+    def encode_with_targets(self, source: Source) -> Encode:
+        """What encodes the examples of `source` for a loss: with negatives of it if need be."""
+        model = self.experiment.model
+        matching = None if isinstance(model, Tagger | LanguageModel) else model.matching
+        if matching is None:
+            return self.encode
+        negatives = Negatives(matching.negative, source, self.experiment.train.seed)
+        return replace(self.encode, negatives=negatives)
 
     @property
     def silent_ids(self) -> tuple[int, ...]:
@@ -119,7 +127,7 @@ class Parts:
         self.check_evaluation()
         return evaluation_batches(
             source,
-            replace(self.encode, targets=targets),
+            self.encode_with_targets(source) if targets else replace(self.encode, targets=False),
             self.experiment.evaluation.batch,
             jax.process_index(),
             jax.process_count(),
@@ -160,25 +168,6 @@ class Parts:
             ]
 
         return decode
-
-
-def open_data(config: DataConfig) -> Source:
-    """The source that `config` describes; ValueError names what is wrong with it."""
-    match config:
-        case CachedPairs():
-            return CachedSource(config)
-        case CachedEmbeddings():
-            return EmbeddedSource(config)
-        case Shuffled(pairs=pairs, seed=seed):
-            return ShuffledSource(open_data(pairs), seed)
-        case _:
-            return open_source(config)
-
-
-def open_for(model: Model, config: DataConfig) -> Source:
-    """The source as the model reads it: for a language model, without clips."""
-    source = open_data(config)
-    return Texts(source) if isinstance(model, LanguageModel) else source
 
 
 def assemble(experiment: Experiment, train_source: Source, tokenizer: Tokenizer | None) -> Parts:
@@ -258,7 +247,7 @@ def note(text: str) -> None:
 
 def abstract_variables(parts: Parts, train_source: Source) -> Variables:
     """The variables of a model as shapes, placed whole on every device; one example is read."""
-    row = load_row(train_source, parts.encode, 0, draw=0)
+    row = load_row(train_source, parts.encode_with_targets(train_source), 0, draw=0)
     batch = Batch(**{name: np.asarray(value)[None] for name, value in row.items()})
     everywhere = replicated(parts.mesh)
     return jax.tree.map(
@@ -276,7 +265,7 @@ def check_optimizer(experiment: Experiment, params: Mapping[str, Any]) -> None:
     model, optimizer = experiment.model, experiment.train.optimizer
     check_patterns(optimizer, params)
     match model:
-        case Adc(freeze_encoder=held):
+        case Adc(freeze_encoder=held) | Cl4ac(freeze_encoder=held):
             wholes = [("encoder", held, "set model.freeze_encoder to True instead")]
         case Adiff(freeze_encoder=held, freeze_lm=lm_held):
             wholes = [

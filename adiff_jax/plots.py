@@ -92,6 +92,24 @@ def plot_pair(
     _save(figure, path_png)
 
 
+def plot_clip(
+    path_png: epath.PathLike, wave: Float[np.ndarray, " n"], rate: int, text: str
+) -> None:
+    """The log-mel spectrogram of a clip, float32 at `rate` Hz, under the sentence about it.
+
+    Raises ValueError when the file would not be called .png.
+    """
+    check_png(path_png)
+    figure = _figure(width=8.0, height=3.6)
+    figure.suptitle(f"“{textwrap.fill(text, 80)}”" if text else "(no words)", fontsize=13)
+    grid = figure.add_gridspec(1, 2, width_ratios=[1, 0.025])
+    axis = figure.add_subplot(grid[0, 0])
+    drawn = _spectrograms([axis], (wave,), rate)
+    figure.colorbar(drawn, cax=figure.add_subplot(grid[0, 1]), label="dB, the loudest is 0")
+    axis.set_xlim(0, len(wave) / rate)
+    _save(figure, path_png)
+
+
 def check_png(path: epath.PathLike) -> None:
     """Raise ValueError unless a picture of that name would be what its suffix says."""
     if epath.Path(path).suffix.lower() != ".png":

@@ -2,7 +2,8 @@
 
 Scores are flat names for the log and for choosing the best checkpoint: `validation/loss/caption`,
 `validation/program.exact`, `validation/operation.accuracy`, `validation/mAP`, of explanations
-`validation/events.f1` and, with several tiers in one source, `validation/tier_1/events.f1`, ...
+`validation/events.f1` and, with several tiers in one source, `validation/tier_1/events.f1`, ...,
+of captions of single clips `validation/sounds.events.f1`.
 """
 
 import math
@@ -14,18 +15,20 @@ import jax
 import numpy as np
 
 from adiff_jax.arrays import Batch, Term
+from adiff_jax.data.pipeline import load_row
 from adiff_jax.data.schema import Arrays, Source, Truth
 from adiff_jax.data.synth.captions import read_edits
-from adiff_jax.data.synth.tier_reader import read_explanation
+from adiff_jax.data.synth.tier_reader import named_sounds, read_explanation
 from adiff_jax.decode.sampling import Greedy
-from adiff_jax.evaluate import explanations, structured
+from adiff_jax.disentanglement import disentanglement_controls
+from adiff_jax.evaluate import clip_sounds, explanations, structured
 from adiff_jax.evaluate.evaluator import evaluate
 from adiff_jax.evaluate.explanations import Readers, asks_for_caption, can_judge
 from adiff_jax.evaluate.gather import gather_each, gather_objects
 from adiff_jax.evaluate.structured import Answer
 from adiff_jax.evaluate.tagging import tagging_scores
 from adiff_jax.models.tagger import TaggerModel
-from adiff_jax.objectives import Captioning, LanguageModelling, Tagging, disentanglement_controls
+from adiff_jax.objectives import Captioning, LanguageModelling, Tagging, matching_controls
 from adiff_jax.parallel.mesh import local_rows
 from adiff_jax.parts import Parts
 from adiff_jax.protocol import Variables
@@ -38,6 +41,8 @@ def validation(parts: Parts, source: Source) -> Callable[[TrainState, int], Mapp
     """The evaluation callable of `train.loop.fit` on a validation source."""
 
     parts.check_evaluation()
+    # Refuses now what validation would refuse after the first steps.
+    load_row(source, parts.encode_with_targets(source), 0)
     # Once: made explanations of tier 2 and 3 state what is measured on their audio.
     explained = isinstance(parts.objective, Captioning)
     truths = [source.truth(index) for index in range(len(source))] if explained else []
@@ -106,12 +111,17 @@ def _ratios(rows: Sequence[tuple[str, Truth]], readers: Readers) -> Scores:
         if truth.edits is not None
     ]
     judged = [row for row in rows if can_judge(row[1])]
+    clips = [row for row in rows if clip_sounds.can_judge(row[1])]
     explained = explanations.measures(
         [text for text, _ in judged], [truth for _, truth in judged], readers.explanation
     )
+    captioned = clip_sounds.measures(
+        [text for text, _ in clips], [truth for _, truth in clips], readers.sounds
+    )
+    captioned = {f"sounds.{name}": found for name, found in captioned.items()}
     return {
         name: float(values.sum() / counts.sum())
-        for name, (values, counts) in (structured.measures(answers) | explained).items()
+        for name, (values, counts) in (structured.measures(answers) | explained | captioned).items()
         if counts.sum()
     }
 
@@ -127,6 +137,7 @@ def readers_of(truths: Sequence[Truth]) -> Readers:
     return Readers(
         edits=partial(read_edits, extra_labels=known),
         explanation=partial(read_explanation, labels=known),
+        sounds=partial(named_sounds, labels=known),
     )
 
 
@@ -134,11 +145,14 @@ def readers_of(truths: Sequence[Truth]) -> Readers:
 def _terms(
     objective: Captioning | LanguageModelling, variables: Variables, batch: Batch
 ) -> dict[str, Term]:
-    """Loss terms and metrics in evaluation mode, with SDD's controls where SDD is on."""
+    """Loss terms and metrics in evaluation mode, with the controls of SDD and of the matching loss
+    where these are on."""
     terms, _, metrics = objective.loss(variables, batch, {}, False)
     found = {f"loss/{name}": term for name, term in terms.items()} | metrics
-    if isinstance(objective, Captioning) and objective.sdd.stage != "off":
-        found |= disentanglement_controls(objective, variables, batch)
+    if isinstance(objective, Captioning):
+        if objective.sdd.stage != "off":
+            found |= disentanglement_controls(objective.module, variables, batch)
+        found |= matching_controls(objective, variables, batch)
     return found
 
 

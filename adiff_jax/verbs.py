@@ -49,7 +49,7 @@ def train(options: argparse.Namespace, rest: list[str]) -> None:
         sys.exit(0 if options.show_help else 2)
     import tyro
 
-    from adiff_jax import run
+    from adiff_jax import run, starting
     from adiff_jax.experiment import load_experiment
     from adiff_jax.train.compilation import enable_compile_cache
 
@@ -63,7 +63,7 @@ def train(options: argparse.Namespace, rest: list[str]) -> None:
         config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff),
     )
     enable_compile_cache()
-    experiment = run.starting_from(experiment, options.init)
+    experiment = starting.starting_from(experiment, options.init)
     directory = run.train(experiment, options.workdir or f"runs/{experiment.name}")
     print(f"trained: {directory.path}\nnext: adiff evaluate {directory.path}")
 

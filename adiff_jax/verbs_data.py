@@ -113,7 +113,7 @@ def _source(options: argparse.Namespace, split: str) -> "Source":
     """The source of a split of a config file, shortened if wanted."""
     from adiff_jax.data.sources import Explanations
     from adiff_jax.experiment import load_experiment
-    from adiff_jax.parts import open_data
+    from adiff_jax.opened import open_data
 
     experiment = load_experiment(options.config)
     config: Any = experiment.source(split)

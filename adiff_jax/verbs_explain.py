@@ -13,8 +13,10 @@ EXAMPLES = """Examples:
   adiff explain runs/adiff a.wav b.wav --tier all
   adiff explain runs/adiff a.wav b.wav --caption both --windows
   adiff explain runs/adiff --pairs pairs.csv --out said.jsonl --tier 2    goes on where it stopped
+  adiff explain runs/cl4ac_esc10 street.wav --plot street.png    a captioner hears one recording
 
-pairs.csv has the columns first and second (paths, from the table's folder), and may have id.
+pairs.csv has the columns first and second (paths, from the table's folder), and may have id; for a
+captioner of single clips, first alone.
 
 An event that the sentence names and the tags of neither clip support is warned of once
 `adiff evaluate` has found, on pairs whose events are known, that at least 80% of such warnings
@@ -27,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of the verb."""
     parser.add_argument("run_directory")
     parser.add_argument("first", nargs="?", help="an audio file")
-    parser.add_argument("second", nargs="?", help="an audio file")
+    parser.add_argument("second", nargs="?", help="an audio file; none for a captioner of clips")
     asked = parser.add_mutually_exclusive_group()
     asked.add_argument(
         "--tier",
@@ -47,12 +49,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--probe", action="store_true", help="the words nearest to what the language model is given"
     )
-    parser.add_argument("--pairs", metavar="CSV", help="explain every pair of a table")
+    parser.add_argument("--pairs", metavar="CSV", help="explain every pair (or clip) of a table")
     parser.add_argument("--out", metavar="JSONL", help="where the answers to --pairs go")
 
 
 def explain(options: argparse.Namespace, rest: list[str]) -> None:
-    """Say how two files differ, or how all pairs of a table do."""
+    """Say how two files differ, or what is heard in one; of all rows of a table if wanted."""
     from adiff_jax.api import load
     from adiff_jax.plots import check_png
     from adiff_jax.train.compilation import enable_compile_cache
@@ -87,8 +89,8 @@ def _check(options: argparse.Namespace) -> None:
             raise ValueError("--pairs CSV takes --out JSONL and no audio files beside it")
         if options.plot or options.probe or options.n_best != 1 or options.tier == "all":
             raise ValueError("--plot, --probe, --n-best and --tier all are for a single pair")
-    elif options.second is None:
-        raise ValueError("give two audio files, or a table of them with --pairs")
+    elif options.first is None:
+        raise ValueError("give the audio files, or a table of them with --pairs")
     elif options.out:
         raise ValueError("--out is where the answers to --pairs go; a single pair is printed")
     elif options.tier == "all" and (options.plot or options.probe):
@@ -125,13 +127,17 @@ def _one(
 
 
 def _plot(explainer: "Explainer", options: argparse.Namespace, text: str) -> None:
-    from adiff_jax.plots import plot_pair
+    from adiff_jax.plots import plot_clip, plot_pair
 
-    clips = (options.first, options.second)
+    clips = tuple(clip for clip in (options.first, options.second) if clip)
     waves = [
         explainer.wave(clip) if options.windows else explainer.heard(clip, number)
         for number, clip in enumerate(clips, start=1)
     ]
+    if explainer.clips == 1:
+        plot_clip(options.plot, waves[0], explainer.rate, text)
+        print(f"picture: {options.plot}", file=sys.stderr)
+        return
     framed = explainer.compares_frames
     plot_pair(
         options.plot,

@@ -10,9 +10,11 @@ from adiff_jax.arrays import Batch
 from adiff_jax.data.embeddings import CachedEmbeddings
 from adiff_jax.data.features import CachedPairs
 from adiff_jax.experiment import Experiment, heard_of
+from adiff_jax.matching import InBatch, SwappedOrder
 from adiff_jax.models.adc import Adc
 from adiff_jax.models.adiff import Adiff
 from adiff_jax.models.byola import StridedByolA
+from adiff_jax.models.cl4ac import Cl4ac
 from adiff_jax.models.language_model import LanguageModel
 from adiff_jax.models.tagger import Tagger
 
@@ -33,6 +35,9 @@ def abstract_batch(experiment: Experiment) -> Batch:
         length_1=length,
         scene_id=array((), jnp.int32),
         changed=array((), jnp.bool_),
+        program_id=array((), jnp.int32),
+        source_id=array((), jnp.int32),
+        question_id=array((), jnp.int32),
     )
     text = {
         "tokens": array((encode.max_tokens,), jnp.int32),
@@ -56,9 +61,28 @@ def abstract_batch(experiment: Experiment) -> Batch:
                 prompt=array((encode.prompt_tokens,), jnp.int32),
                 prompt_mask=array((encode.prompt_tokens,), jnp.bool_),
                 **text,
+                **_negatives(experiment, text),
             )
         case Tagger(classes=classes):
             return replace(batch, labels=array((classes,), jnp.float32))
+        case Cl4ac():
+            cached = isinstance(experiment.data.train, CachedPairs)
+            return replace(
+                batch,
+                audio_1=None if cached else wave,
+                features_1=array((50, 128), jnp.float32) if cached else None,
+                **text,
+                **_negatives(experiment, text),
+            )
+        case Cl4ac():
+            cached = isinstance(experiment.data.train, CachedPairs)
+            return replace(
+                batch,
+                audio_1=None if cached else wave,
+                features_1=array((50, 128), jnp.float32) if cached else None,
+                **text,
+                **_negatives(experiment, text),
+            )
         case Adc():
             cached = isinstance(experiment.data.train, CachedPairs)
             frames = array((50, 128), jnp.float32) if cached else None
@@ -70,4 +94,16 @@ def abstract_batch(experiment: Experiment) -> Batch:
                 features_2=frames,
                 length_2=length,
                 **text,
+                **_negatives(experiment, text),
             )
+
+
+def _negatives(experiment: Experiment, text: dict[str, Any]) -> dict[str, Any]:
+    """What the loader adds for the matching loss."""
+    matching = getattr(experiment.model, "matching", None)
+    if matching is None:
+        return {}
+    found = {"negative_true": jax.ShapeDtypeStruct((experiment.train.global_batch,), jnp.bool_)}
+    if not isinstance(matching.negative, InBatch | SwappedOrder):
+        found |= {"negative": text["tokens"], "negative_mask": text["tokens_mask"]}
+    return found

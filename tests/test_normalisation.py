@@ -12,7 +12,7 @@ from adiff_jax.experiment import ConfigError
 from adiff_jax.models.htsat import Htsat
 from adiff_jax.models.tagger import Tagger
 from adiff_jax.normalisation import log_mel_statistics
-from adiff_jax.parts import open_data
+from adiff_jax.opened import open_data
 
 
 def test_mean_and_deviation_are_those_of_all_bins_of_both_clips() -> None:

@@ -12,9 +12,10 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from adiff_jax.arrays import Batch, Term
-from adiff_jax.models.adc import Adc
+from adiff_jax.disentanglement import disentanglement_controls
+from adiff_jax.models.adc import Adc, AdcModel
 from adiff_jax.models.tagger import Tagger
-from adiff_jax.objectives import Captioning, Tagging, disentanglement_controls
+from adiff_jax.objectives import Captioning, Tagging
 from adiff_jax.parallel.mesh import MeshConfig, make_mesh
 from adiff_jax.parallel.sharding import Rules, rules_table
 from adiff_jax.train.optim import Optimizer
@@ -247,7 +248,7 @@ def test_labels_are_smoothed_in_training_only() -> None:
 
 @cache
 def control_program(adc: Adc) -> Callable[..., dict[str, Term]]:
-    return quick_jit(partial(disentanglement_controls, Captioning(adc)))
+    return quick_jit(partial(disentanglement_controls, AdcModel(adc)))
 
 
 def controls(adc: Adc, batch: Batch) -> dict[str, Term]:

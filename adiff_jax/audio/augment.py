@@ -1,8 +1,8 @@
 """Training-time augmentation as keyed pure functions, row-local and independent of the mesh.
 
-Draws have one value per row of the global batch, so the same key gives the same augmentation on
-any sharding. Clips of a pair are given the same key: what is masked or shifted in one is masked or
-shifted in the other, and the difference between them stays true.
+Draws have one value per example of the global batch, so the same key gives the same augmentation
+on any sharding. Clips of a pair follow each other and share a draw: what is masked or shifted in
+one is masked or shifted in the other, and the difference between them stays true.
 """
 
 from dataclasses import dataclass
@@ -39,20 +39,23 @@ def _stripes(key: jax.Array, rows: int, size: int, count: int, width: int) -> ja
 
 
 def spec_augment(
-    key: jax.Array, config: SpecAugment, features: Float[Array, "b f m"]
+    key: jax.Array, config: SpecAugment, features: Float[Array, "b f m"], clips: int = 1
 ) -> Float[Array, "b f m"]:
-    """Zero random time and mel stripes of normalised `features`."""
+    """Zero random time and mel stripes of normalised `features`, the same of every `clips` rows
+    that follow each other."""
     key_time, key_mel = jax.random.split(key)
-    rows, frames, mels = features.shape
-    time = _stripes(key_time, rows, frames, config.time_stripes, config.time_width)
-    mel = _stripes(key_mel, rows, mels, config.mel_stripes, config.mel_width)
+    examples, (_, frames, mels) = len(features) // clips, features.shape
+    time = _stripes(key_time, examples, frames, config.time_stripes, config.time_width)
+    mel = _stripes(key_mel, examples, mels, config.mel_stripes, config.mel_width)
+    time, mel = jnp.repeat(time, clips, axis=0), jnp.repeat(mel, clips, axis=0)
     return jnp.where(time[:, :, None] | mel[:, None, :], 0.0, features)
 
 
-def time_shift(key: jax.Array, most: int, audio: Waves, lengths: Lengths) -> Waves:
-    """Roll every clip, within its valid samples [b], by its own number of samples, uniform in
-    {-most .. most}; zeros after them."""
-    shifts = jax.random.randint(key, (audio.shape[0],), -most, most + 1)
+def time_shift(key: jax.Array, most: int, audio: Waves, lengths: Lengths, clips: int = 1) -> Waves:
+    """Roll every clip, within its valid samples [b], by a number of samples, uniform in
+    {-most .. most}, the same for every `clips` rows that follow each other; zeros after them."""
+    shifts = jax.random.randint(key, (len(audio) // clips,), -most, most + 1)
+    shifts = jnp.repeat(shifts, clips)
     index = jnp.arange(audio.shape[1])
 
     def roll(wave: jax.Array, shift: jax.Array, length: jax.Array) -> jax.Array:

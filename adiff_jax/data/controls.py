@@ -23,7 +23,13 @@ from adiff_jax.data.schema import (
     coverage_of,
     recordings_of,
 )
-from adiff_jax.data.sources import Explanations, NaturalPairs, RecipeFile, SynthPairs
+from adiff_jax.data.sources import (
+    CaptionedMixes,
+    Explanations,
+    NaturalPairs,
+    RecipeFile,
+    SynthPairs,
+)
 
 BLOCK = 64
 """Rows that are permuted among themselves; at most one less than twice as many in the last block.
@@ -32,6 +38,7 @@ Only their recordings are looked at."""
 
 PairConfig = (
     SynthPairs
+    | CaptionedMixes
     | NaturalPairs
     | RecipeFile
     | Table
@@ -40,7 +47,7 @@ PairConfig = (
     | CachedPairs
     | CachedEmbeddings
 )
-"""Whatever holds pairs."""
+"""Whatever holds pairs, or clips with captions."""
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
-"""Cached encoder features of pairs: written once, read at memory speed, audio left behind.
+"""Cached encoder features of pairs, or of single clips: written once, read at memory speed, audio
+left behind.
 
-A directory holds `frames.npy` [n 2 f d] float16, `pairs.jsonl`, one example a line, and
-`about.json`, which says what the features were made of. They are written into a directory of the
-writer's own beside it, `NAME.partial-...`, which takes the name when it is whole: jobs that want
-the same cache at the same time do not write into each other's, and what was interrupted is never
-taken for finished. Clips must fill their window: every frame is valid.
+A directory holds `frames.npy` [n c f d] float16, c clips each, `pairs.jsonl`, one example a line,
+and `about.json`, which says what the features were made of. They are written into a directory of
+the writer's own beside it, `NAME.partial-...`, which takes the name when it is whole: jobs that
+want the same cache at the same time do not write into each other's, and what was interrupted is
+never taken for finished. Clips must fill their window: every frame is valid.
 """
 
 import json
@@ -65,7 +66,7 @@ class CachedSource:
             heard=truth.heard,
             backgrounds=truth.backgrounds,
             scene=scene,
-            features=(frames[0], frames[1]),
+            features=tuple(frames),
         )
 
     def truth(self, index: int) -> Truth:
@@ -111,7 +112,7 @@ def write_features(
 ) -> None:
     """Write the features of a whole source; `path` appears when they are whole.
 
-    `batches` yields (loader batch, frames [b 2 f d], valid frames [b 2]) in the order of the
+    `batches` yields (loader batch, frames [b c f d], valid frames [b c]) in the order of the
     source; rows that are not valid are skipped. `made_of` identifies encoder and source. A cache
     that another writer finished meanwhile stays, and this one is dropped: read what `path` is
     made of afterwards.

@@ -9,7 +9,7 @@ order depends on neither. Batches are `dict[str, np.ndarray]` with fields of
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeVar, cast
 
 import grain
@@ -171,7 +171,8 @@ class _TrainingRow:
         rows, order = self.rows, self.rows.order
         position = rows.position(index)
         encode = rows.encode_at(position)
-        return load_row(rows.source, encode, order.row(position), order.draw(position))
+        encode_here = partial(encode, position=position)
+        return load_row(rows.source, encode_here, order.row(position), order.draw(position))
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,21 @@ OPERATIONS = (
 )
 """Every operation of an edit program; the direction of a level or time edit is in its name."""
 
+REVERSE = {
+    "none": "none",
+    "add": "remove",
+    "remove": "add",
+    "louder": "quieter",
+    "quieter": "louder",
+    "replace": "replace",
+    "earlier": "later",
+    "later": "earlier",
+    "background_louder": "background_quieter",
+    "background_quieter": "background_louder",
+    "background_swap": "background_swap",
+}
+"""The operation that takes the second clip back to the first."""
+
 BACKGROUND_OPERATIONS = ("background_louder", "background_quieter", "background_swap")
 
 Arrays = dict[str, np.ndarray]
@@ -51,6 +66,13 @@ class Edit:
             )
 
 
+def reverse(edit: Edit) -> Edit:
+    """The edit that takes the second clip back to the first."""
+    if edit.operation in ("replace", "background_swap"):
+        return Edit(edit.operation, event=edit.replacement, replacement=edit.event)
+    return Edit(REVERSE[edit.operation], edit.event)
+
+
 @dataclass(frozen=True)
 class Clip:
     """What is known of one clip besides its samples.
@@ -71,8 +93,8 @@ class Example:
     `waves` holds one or two float32 arrays [n] at `rate`. `scene` identifies the content of the
     scene: pairs with equal, non-empty `scene` are no negatives of each other. `edits` is None
     when the truth is unknown, and (Edit("none"),) when nothing changed. `recordings` names the
-    original recordings heard in the clips, the units of the bootstrap. `features` [f d], two of
-    them, stand in place of `waves` where an encoder's output was cached; so do `embeddings` [k d],
+    original recordings heard in the clips, the units of the bootstrap. `features` [f d], one a
+    clip, stand in place of `waves` where an encoder's output was cached; so do `embeddings` [k d],
     one a clip, of which each row is the embedding of another crop, the first of the centre.
     `clips` describes each clip, for sources that know more of it than its samples. `heard` and
     `backgrounds` are as in `Truth`.
@@ -90,8 +112,8 @@ class Example:
     tier: int = 0
     clips: tuple[Clip, ...] = ()
     features: tuple[np.ndarray, ...] = ()
-    heard: tuple[tuple[str, ...], tuple[str, ...]] | None = None
-    backgrounds: tuple[str, str] | None = None
+    heard: tuple[tuple[str, ...], ...] | None = None
+    backgrounds: tuple[str, ...] | None = None
     embeddings: tuple[np.ndarray, ...] = ()
 
     @property
@@ -106,8 +128,8 @@ class Example:
 class Truth:
     """What scoring needs of an example: everything but its audio.
 
-    `heard` holds the labels of the events in clip 1 and in clip 2, in the order in which they
-    begin, `backgrounds` the label of either background; None where they are unknown.
+    `heard` holds the labels of the events in each clip, in the order in which they begin,
+    `backgrounds` the label of each background; None where they are unknown.
     """
 
     id: str
@@ -116,8 +138,8 @@ class Truth:
     recordings: tuple[str, ...]
     prompt: str = ""
     tier: int = 0
-    heard: tuple[tuple[str, ...], tuple[str, ...]] | None = None
-    backgrounds: tuple[str, str] | None = None
+    heard: tuple[tuple[str, ...], ...] | None = None
+    backgrounds: tuple[str, ...] | None = None
 
 
 @runtime_checkable

@@ -15,6 +15,7 @@ from adiff_jax.data.explanations import ExplanationRows, MadeTiers, StoredTiers,
 from adiff_jax.data.joined import Joined, JoinedSource
 from adiff_jax.data.labelled import LabelledClips, LabelledClipSource
 from adiff_jax.data.schema import Source
+from adiff_jax.data.synth.captioned import CaptionedScenes
 from adiff_jax.data.synth.fixed_sets import FixedSet, read_fixed_set, write_fixed_set
 from adiff_jax.data.synth.library import Folder, Procedural, open_library
 from adiff_jax.data.synth.made import EditedPairs, RawPairs
@@ -79,6 +80,19 @@ class LabelledMixes:
 
 
 @dataclass(frozen=True)
+class CaptionedMixes:
+    """Single clips with captions of our own grammar, to train a captioner on."""
+
+    recordings: Recordings = field(default_factory=Procedural)
+    recipe: Recipe = field(default_factory=lambda: Recipe(event_counts=(0.1, 0.35, 0.35, 0.2)))
+    split: str = "train"
+    size: int = 10_000
+    seed: int = 0
+    rate: int = 16_000
+    templates: Literal["train", "test"] = "train"
+
+
+@dataclass(frozen=True)
 class Explanations:
     """Pairs explained in each of `tiers`, 1 to 3, for systems that are asked something.
 
@@ -107,6 +121,7 @@ SourceConfig = (
     | NaturalPairs
     | RecipeFile
     | LabelledMixes
+    | CaptionedMixes
     | LabelledClips
     | Table
     | Joined
@@ -124,6 +139,10 @@ def open_source(config: SourceConfig) -> Source:
         case LabelledMixes():
             library = open_library(config.recordings, config.rate)
             return Mixes(library, config.recipe, config.split, config.size, config.seed)
+        case CaptionedMixes():
+            library = open_library(config.recordings, config.rate)
+            given = config.recipe, config.split, config.size, config.seed, config.templates
+            return CaptionedScenes(library, *given)
         case LabelledClips():
             return LabelledClipSource(config)
         case RecipeFile():

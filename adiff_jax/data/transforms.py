@@ -5,7 +5,7 @@ length. Text becomes the ids of a prompt and of a target, each with a mask.
 """
 
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -14,10 +14,15 @@ import numpy as np
 
 from adiff_jax.audio.io import Channels
 from adiff_jax.audio.resample import Resampler, resample
-from adiff_jax.data.prompts import PARAPHRASES, kind_of, paraphrase
+from adiff_jax.data.identity import identity
+from adiff_jax.data.lengths import too_long
+from adiff_jax.data.negatives import Negatives
+from adiff_jax.data.prompts import kind_of, paraphrase
 from adiff_jax.data.schema import Edit, Example, TextEncoder
 from adiff_jax.data.windows import at_random, middle, tiled, windows
 from adiff_jax.data.wording import Compat, Wording, wording
+
+_CROPS = 6  # the stream of random crops
 
 Row = dict[str, np.ndarray | np.generic]
 """One row of a batch: `adiff_jax.data.schema.Arrays` without the batch axis."""
@@ -27,8 +32,9 @@ Row = dict[str, np.ndarray | np.generic]
 class EncodeConfig:
     """Shape of a row: `seconds` of audio at `rate` Hz, at most `max_tokens` target tokens.
 
-    A longer clip is cropped to its middle; a `short` one is padded with zeros, or tiled: repeated
-    until it fills the window. With `prompt_tokens` a row says in as many ids what the model is
+    A longer clip is cropped to its middle, or with `crop="random"` in training from a start drawn
+    anew at every reading; a `short` one is padded with zeros, or tiled: repeated until it fills the
+    window. With `prompt_tokens` a row says in as many ids what the model is
     asked; with `paraphrase` that is asked in other words at every reading, in training.
 
     With `buckets`, such as (64, 128, 280), a training batch has rows of one bucket: those whose
@@ -44,6 +50,7 @@ class EncodeConfig:
     rate: int = 16_000
     max_tokens: int = 32
     short: Literal["pad", "tile"] = "pad"
+    crop: Literal["middle", "random"] = "middle"
     prompt_tokens: int = 0
     paraphrase: bool = False
     compat: Compat = ""
@@ -73,6 +80,11 @@ class EncodeConfig:
                 f'data.encode.short is {self.short!r}, but compat="adiff-2025" tiles: set it to '
                 '"tile"'
             )
+        if self.compat and self.crop == "random":
+            raise ValueError(
+                'data.encode.crop is "random", but compat="adiff-2025" has crops of its own: leave '
+                "it out"
+            )
         if self.crop_seed and not self.compat:
             raise ValueError(
                 f'data.encode.crop_seed is {self.crop_seed}, but only compat="adiff-2025" crops '
@@ -100,15 +112,17 @@ class Encode:
     """Turns an `Example` into one row of the arrays of `adiff_jax.arrays.Batch`.
 
     Without a `tokenizer` no text is encoded, without `targets` no captions are, without `classes`
-    no labels, and without `clips` no audio is wanted: the row then lacks those keys. `labels`
-    follow the order of `classes`.
+    no labels, and without `negatives` no sentences for the matching loss: the row then lacks those
+    keys. `labels` follow the order of `classes`. `clips` is how many an example must hold; None
+    takes one or two.
     """
 
     config: EncodeConfig
     tokenizer: TextEncoder | None = None
     classes: tuple[str, ...] = ()
     targets: bool = True
-    clips: bool = True
+    clips: int | None = None
+    negatives: Negatives | None = None
 
     @cached_property
     def _wording(self) -> Wording | None:
@@ -120,23 +134,31 @@ class Encode:
         """Ids that end a sentence; none without a tokenizer."""
         return self._wording.stop_ids if self._wording else ()
 
-    def __call__(self, example: Example, index: int, draw: int | None = None) -> Row:
+    def __call__(
+        self, example: Example, index: int, draw: int | None = None, position: int = 0
+    ) -> Row:
         """One row, `valid`.
 
         `index` is the example's place in its source and becomes `example_id`. `draw` is a random
         integer that picks one of the captions, one of the crops of every embedding, and, if
         wanted, a paraphrase of the prompt (training); None takes the fair caption, or no tokens at
-        all where there is none, the centre crop, and the prompt as it is (evaluation).
+        all where there is none, the centre crop, and the prompt as it is (evaluation). `position`
+        is the row's place in all of training.
 
         Errors: ValueError that says what is wrong with the example.
         """
         clips = example.embeddings or example.features or example.waves
-        if self.clips and len(clips) not in (1, 2):
+        if self.clips is None and len(clips) not in (1, 2):
             raise ValueError(f"holds {len(clips)} clips; one or two are expected")
+        if self.clips and len(clips) != self.clips:
+            raise ValueError(
+                f"holds {_counted(len(clips))}, but the model hears {_counted(self.clips)} of an "
+                "example: name data of its kind, or another model"
+            )
         row: Row = {
             "valid": np.bool_(True),
             "example_id": np.int32(index),
-            "scene_id": scene_id(example),
+            **identity(example),
             "changed": np.bool_(example.edits != (Edit("none"),)),
         }
         for number, frames in enumerate(example.features, start=1):
@@ -148,7 +170,7 @@ class Encode:
             row[f"length_{number}"] = np.int32(1)
         for number, wave in enumerate(example.waves, start=1):
             key = (zlib.crc32(example.id.encode()), number, draw or 0)
-            audio, length = self._fit(wave, example.rate, key)
+            audio, length = self._fit(wave, example.rate, key, draw)
             row[f"audio_{number}"], row[f"length_{number}"] = audio, length
         if self._wording and self.config.prompt_tokens:
             row["prompt"], row["prompt_mask"] = self._wording.prompt(
@@ -156,6 +178,15 @@ class Encode:
             )
         if self._wording and self.targets:
             row["tokens"], row["tokens_mask"] = self._tokens(self._wording, example, draw)
+            if self.negatives is not None:
+                drawn = self.negatives(example, index, draw, position)
+                row["negative_true"] = np.bool_(drawn.true)
+                if self.negatives.made_of_text:
+                    row["negative"], row["negative_mask"] = (
+                        (row["tokens"], row["tokens_mask"])
+                        if drawn.text is None
+                        else self._padded(self._wording, drawn.text)
+                    )
         if self.classes:
             row["labels"] = self._labels(example)
         return row
@@ -200,9 +231,13 @@ class Encode:
         return audio, np.int32(len(kept))
 
     def _fit(
-        self, wave: np.ndarray, rate: int, key: tuple[int, ...]
+        self, wave: np.ndarray, rate: int, key: tuple[int, ...], draw: int | None
     ) -> tuple[np.ndarray, np.int32]:
-        audio, lengths = self.heard(self.resampled(wave, rate), False, key)
+        wave = self.resampled(wave, rate)
+        if self.config.crop == "random" and draw is not None:
+            # The same start in both clips of a pair, where they are equally long.
+            return self.filled(at_random(wave, self.config.samples, (draw, _CROPS)))
+        audio, lengths = self.heard(wave, False, key)
         return audio[0], lengths[0]
 
     def _asked(self, example: Example, draw: int | None) -> str:
@@ -219,20 +254,24 @@ class Encode:
     def _tokens(
         self, form: Wording, example: Example, draw: int | None
     ) -> tuple[np.ndarray, np.ndarray]:
-        tokens = np.zeros(self.config.max_tokens, np.int32)  # the mask, not the id, tells padding
-        mask = np.zeros(self.config.max_tokens, bool)
         if example.captions:
             if draw is None:
-                caption = fair_caption(example.id, example.captions)
-            else:
-                caption = example.captions[draw % len(example.captions)]
-            ids, counted = form.answer(caption)
-            if len(ids) > len(tokens):
-                raise ValueError(_too_long(caption, len(ids), len(tokens)))
-            tokens[: len(ids)] = ids
-            mask[: len(ids)] = counted
-        elif draw is not None:
+                return self._padded(form, fair_caption(example.id, example.captions))
+            return self._padded(form, example.captions[draw % len(example.captions)])
+        if draw is not None:
             raise ValueError("has no caption to train on")
+        size = self.config.max_tokens
+        return np.zeros(size, np.int32), np.zeros(size, bool)
+
+    def _padded(self, form: Wording, text: str) -> tuple[np.ndarray, np.ndarray]:
+        """`text` with its end, and which of its places count."""
+        tokens = np.zeros(self.config.max_tokens, np.int32)  # the mask, not the id, tells padding
+        mask = np.zeros(self.config.max_tokens, bool)
+        ids, counted = form.answer(text)
+        if len(ids) > len(tokens):
+            raise ValueError(too_long(text, len(ids), len(tokens)))
+        tokens[: len(ids)] = ids
+        mask[: len(ids)] = counted
         return tokens, mask
 
     def _labels(self, example: Example) -> np.ndarray:
@@ -249,16 +288,6 @@ def _drawn_crop(draw: int, number: int, crops: int) -> int:
     return int(np.random.PCG64((draw, number)).random_raw()) % crops
 
 
-def scene_id(example: Example) -> np.int32:
-    """A number that is equal for examples of equal, non-empty `scene` and else the example's own.
-
-    31 bits of a CRC: two of 64 scenes in a batch collide about once in a million batches, and
-    then one negative is left out.
-    """
-    text = f"scene:{example.scene}" if example.scene else f"id:{example.id}"
-    return np.int32(zlib.crc32(text.encode()) & 0x7FFFFFFF)
-
-
 def fair_caption(example_id: str, captions: Sequence[str]) -> str:
     """One of the captions of an example, always the same one, by its id.
 
@@ -267,28 +296,5 @@ def fair_caption(example_id: str, captions: Sequence[str]) -> str:
     return captions[zlib.crc32(example_id.encode()) % len(captions)]
 
 
-def check_lengths(config: EncodeConfig, tokenizer: TextEncoder, texts: Iterable[str]) -> None:
-    """Refuse, before anything is trained, texts that do not fit: captions into `max_tokens`,
-    paraphrases, where they are drawn, into `prompt_tokens`.
-
-    Errors: ValueError that names the longest caption and the `max_tokens` that would hold it, or
-    the paraphrase; those of `data.wording.wording`.
-    """
-    form = wording(tokenizer, config.compat)
-    if config.paraphrase:
-        for prompt in (text for of_kind in PARAPHRASES.values() for text in of_kind):
-            form.prompt(prompt, config.prompt_tokens)
-    longest, size = "", 0
-    for text in texts:
-        needed = len(form.answer(text)[0])
-        if needed > size:
-            longest, size = text, needed
-    if size > config.max_tokens:
-        raise ValueError(_too_long(longest, size, config.max_tokens))
-
-
-def _too_long(caption: str, needed: int, limit: int) -> str:
-    return (
-        f"caption {caption!r} takes {needed} tokens with its end, but max_tokens is {limit}; "
-        f"set it to at least {needed} or shorten the caption"
-    )
+def _counted(clips: int) -> str:
+    return f"{clips} clip" if clips == 1 else f"{clips} clips"

@@ -29,6 +29,7 @@ import numpy as np
 
 from adiff_jax.data.schema import BACKGROUND_OPERATIONS, Edit, Truth
 from adiff_jax.data.synth.tier_reader import Explained
+from adiff_jax.evaluate.clip_sounds import ReadSounds
 from adiff_jax.evaluate.structured import NOTHING, Measure, Program, ReadEdits
 
 ReadExplanation = Callable[[str], Explained]
@@ -49,14 +50,16 @@ def asks_for_caption(truth: Truth) -> bool:
 def can_judge(truth: Truth) -> bool:
     """Whether an explanation is asked for of a pair of which all is known."""
     known = None not in (truth.edits, truth.heard, truth.backgrounds)
-    return truth.tier > 0 and known
+    return truth.tier > 0 and known and len(truth.heard or ()) == 2
 
 
 class Readers(NamedTuple):
-    """What takes sentences apart: the imperatives of tier 0, and explanations."""
+    """What takes sentences apart: the imperatives of tier 0, explanations, and captions of single
+    clips."""
 
     edits: ReadEdits
     explanation: ReadExplanation
+    sounds: ReadSounds
 
     def program(self, text: str, truth: Truth) -> Program | None:
         """The edits that a sentence states, read as the kind that its pair asked for."""

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from adiff_jax.data.schema import Truth
-from adiff_jax.evaluate import explanations, structured
+from adiff_jax.evaluate import clip_sounds, explanations, structured
 from adiff_jax.evaluate.explanations import Readers, asks_for_caption, can_judge
 from adiff_jax.evaluate.similarity import quartile_measures, quartiles
 from adiff_jax.evaluate.structured import Answer, Measure
@@ -60,6 +60,20 @@ def add_explanations(
         [texts[i] for i in known], [truths[i] for i in known], readers.explanation
     )
     _add_ratios(scored, "explanations", found, known, len(truths))
+
+
+def add_sounds(
+    scored: Scored, texts: Sequence[str], truths: Sequence[Truth], readers: Readers
+) -> None:
+    """Add the scores of captions by the sounds they name, of single clips of which all is known."""
+    known = [place for place, truth in enumerate(truths) if clip_sounds.can_judge(truth)]
+    if not known:
+        return
+    scored.scores["sounds"] = {"count": len(known)}
+    found = clip_sounds.measures(
+        [texts[i] for i in known], [truths[i] for i in known], readers.sounds
+    )
+    _add_ratios(scored, "sounds", found, known, len(truths))
 
 
 def add_quartiles(scored: Scored, similarity: np.ndarray) -> None:

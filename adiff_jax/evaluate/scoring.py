@@ -4,6 +4,7 @@
      "captions":   {"bleu_1" ... "cider_d", ...},
      "structured": {"operation": {"accuracy"}, "event": {"accuracy", "count"}, ...},
      "explanations": {"events": {"f1", "precision", "recall"}, "attributes": {"f1"}, ...},
+     "sounds":     {"events": {"f1", ...}, "background": {"accuracy"}, ...},
      "tiers":      {"1": {"count", "captions", "structured", "explanations"}, "2": ...},
      "similarity": {"1": {"count", "lowest", "highest", "explanations", "tiers", ...}, "2": ...},
      "intervals":  {"structured.operation.accuracy": [low, high], ...},
@@ -13,6 +14,7 @@
 What cannot be scored is absent and named under "missing"; nothing is scored as zero for that.
 "explanations" are of the pairs of tier 1 to 3, "tiers" there where a data set is not all of one;
 rows that ask for the caption of a clip are in none of "structured", "explanations" and "tiers".
+"sounds" are of captions of examples that are one clip.
 "similarity" is by quartile of how alike the clips of a pair are, the least alike first.
 """
 
@@ -39,6 +41,7 @@ from adiff_jax.evaluate.measuring import (
     Scored,
     add_explanations,
     add_quartiles,
+    add_sounds,
     add_structure,
     spread,
 )
@@ -114,6 +117,7 @@ def measure(
     else:
         add_structure(scored, texts, truths, readers)
         add_explanations(scored, texts, truths, readers)
+        add_sounds(scored, texts, truths, readers)
     _measure_tiers(scored, predictions, truths, config, readers)
     if similarity is not None:
         if len(similarity) != len(truths) or any(one.id not in similarity for one in truths):

@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from adiff_jax.data.schema import BACKGROUND_OPERATIONS, OPERATIONS, Edit
+from adiff_jax.data.schema import BACKGROUND_OPERATIONS, OPERATIONS, Edit, reverse
 
 Program = frozenset[Edit]
 
@@ -37,21 +37,6 @@ ReadEdits = Callable[[str], Program | None]
 """A sentence -> the edits it states; None when it cannot be read."""
 
 NOTHING: Program = frozenset({Edit("none")})
-
-REVERSE = {
-    "none": "none",
-    "add": "remove",
-    "remove": "add",
-    "louder": "quieter",
-    "quieter": "louder",
-    "replace": "replace",
-    "earlier": "later",
-    "later": "earlier",
-    "background_louder": "background_quieter",
-    "background_quieter": "background_louder",
-    "background_swap": "background_swap",
-}
-"""The operation that takes the second clip back to the first."""
 
 CLIP_OPERATIONS = ("add", "remove", "replace")
 
@@ -68,11 +53,6 @@ class Answer(NamedTuple):
 
     truth: Program
     said: Program | None
-
-
-def invert(edits: Program) -> Program:
-    """The program from the second clip to the first."""
-    return frozenset(_invert_edit(edit) for edit in edits)
 
 
 def measures(answers: Sequence[Answer]) -> dict[str, Measure]:
@@ -104,10 +84,7 @@ def measures(answers: Sequence[Answer]) -> dict[str, Measure]:
     for name, operations in (("wrong_clip", CLIP_OPERATIONS), ("wrong_direction", directed)):
         edits = [{edit for edit in t if edit.operation in operations} for t in true]
         result[f"attribution.{name}"] = _measure(
-            [
-                any(_invert_edit(e) in s for e in some - s)
-                for s, some in zip(said, edits, strict=True)
-            ],
+            [any(reverse(e) in s for e in some - s) for s, some in zip(said, edits, strict=True)],
             [bool(some) for some in edits],
         )
     return result
@@ -162,14 +139,9 @@ def swap_consistency(
     consistent = []
     for id in sorted(forward):
         there, back = forward[id], backward[id]
-        consistent.append(there is not None and back is not None and invert(there) == back)
+        readable = there is not None and back is not None
+        consistent.append(readable and frozenset(map(reverse, there or ())) == back)
     return _measure(consistent, [1] * len(consistent))
-
-
-def _invert_edit(edit: Edit) -> Edit:
-    if edit.operation in ("replace", "background_swap"):
-        return Edit(edit.operation, event=edit.replacement, replacement=edit.event)
-    return Edit(REVERSE[edit.operation], edit.event)
 
 
 def _measure(values: Sequence[int], counts: Sequence[int]) -> Measure:

@@ -37,6 +37,15 @@ EXPLANATIONS = (
 )
 """Shown as well where a system has them: scores of explanations, of tier 1 to 3."""
 
+SOUNDS = (
+    "sounds.events.f1",
+    "sounds.events.precision",
+    "sounds.events.recall",
+    "sounds.background.accuracy",
+    "sounds.unreadable.sounds",
+)
+"""Shown as well where a system has them: scores of captions of single clips."""
+
 BY_TIER = (*EXPLANATIONS[:6], "captions.bleu_4", "captions.cider_d")
 """Ends of the names of scores that are shown for every tier by itself, after "tiers.1."."""
 
@@ -71,6 +80,8 @@ def markdown_table(systems: Mapping[str, Mapping[str, Any]], rows: Sequence[str]
     """
     columns = list(_with_baselines(systems))
     rows = [*rows, *(row for row in _further(columns) if row not in rows)]
+    if all("sounds" in scores for _, scores in columns):  # no program is asked of single clips
+        rows = [row for row in rows if not row.startswith("structured.")]
     cells = [["score", *(system for system, _ in columns)]]
     reasons: dict[str, list[str]] = {}
     for row in rows:
@@ -132,7 +143,7 @@ def difference_table(
 
 def _further(columns: "Columns") -> list[str]:
     """Scores that are shown where any of the systems has them."""
-    further = [*EXPLANATIONS, *_tier_rows(columns), *_similarity_rows(columns), *OF_MODELS]
+    further = [*EXPLANATIONS, *SOUNDS, *_tier_rows(columns), *_similarity_rows(columns), *OF_MODELS]
     return [row for row in further if any(_cell(own, row) for _, own in columns)]
 
 
@@ -182,7 +193,7 @@ def _title(row: str) -> str:
         where, parts = f"similarity {parts[1]}/{len(QUARTILES)}", parts[2:]
     if parts[0] == "tiers":
         where, parts = ", ".join(filter(None, (f"tier {parts[1]}", where))), parts[2:]
-    if parts[0] in ("structured", "captions", "explanations"):
+    if parts[0] in ("structured", "captions", "explanations", "sounds"):
         parts = parts[1:]
     return f"{where}: {'.'.join(parts)}" if where else ".".join(parts)
 

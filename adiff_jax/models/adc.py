@@ -7,7 +7,6 @@ second input channel, and difference tokens, pooled differences appended to the 
 """
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -15,24 +14,30 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax import struct
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from adiff_jax.arrays import Batch, Constrain, FrameMask, Frames, NextLogits, Output, unconstrained
 from adiff_jax.audio.frontends import frame_lengths
-from adiff_jax.models.build import Encoder, build_encoder
+from adiff_jax.matching import Matching
+from adiff_jax.models.build import Encoder, FrameEncoder, build_encoder
 from adiff_jax.models.byola import StridedByolA
 from adiff_jax.models.cac import DifferenceEncoder, DifferenceTransformer, split_clips
-from adiff_jax.models.features import Augment, as_channels, clip_features
+from adiff_jax.models.cnn10 import Cnn10
+from adiff_jax.models.features import Augment, as_channels, check_augment, clip_features, hear
+from adiff_jax.models.matching import matched
 from adiff_jax.models.sdd import ClipPooling, Disentanglement
 from adiff_jax.models.text_decoder import DecoderCache, TextDecoder, TextDecoderModule
 from adiff_jax.nn.recurrent import masked_max, masked_mean
+
+Projected = tuple[Frames, Frames, FrameMask, FrameMask]
+"""Frames of clip 1 and of clip 2 [b t d], and their masks [b t]."""
 
 
 @dataclass(frozen=True)
 class Adc:
     """The assembly. `vocab_size` is a cap: the tokenizer may have fewer words, not more."""
 
-    encoder: Encoder = StridedByolA()
+    encoder: FrameEncoder = StridedByolA()
     comparison: DifferenceEncoder = DifferenceEncoder()
     sdd: Disentanglement = Disentanglement()
     decoder: TextDecoder = TextDecoder()
@@ -41,6 +46,7 @@ class Adc:
     freeze_encoder: bool = False  # evaluation mode, and nothing below `encoder` is trained
     difference_channel: bool = False  # log-mel of clip 2 minus clip 1 as second input channel
     difference_tokens: int = 0  # pooled difference vectors appended to the memory
+    matching: Matching | None = None  # CL4AC's loss, on pairs
     compute: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
@@ -48,6 +54,17 @@ class Adc:
             raise ValueError(
                 f"comparison.width ({self.comparison.width}) and decoder.width "
                 f"({self.decoder.width}) differ: the decoder reads the comparison's output"
+            )
+        check_augment(self.encoder, self.augment)
+        if self.difference_channel and isinstance(self.encoder, Cnn10):
+            raise ValueError(
+                "model.difference_channel: Cnn10 has one input channel; set it to False, or take "
+                "an encoder of the BYOL-A family"
+            )
+        if self.difference_channel and self.matching and self.matching.swaps:
+            raise ValueError(
+                "model.matching.negative is SwappedOrder, but with model.difference_channel the "
+                "encoder hears both clips in one order: set that to False, or take another negative"
             )
 
 
@@ -80,6 +97,8 @@ class AdcModel(nn.Module):
             self.difference = DifferenceTokens(
                 config.difference_tokens, config.comparison.width, dtype
             )
+        if config.matching is not None:
+            self.matching = nn.Dense(2, dtype=jnp.float32)
 
     def clip_frames(self, batch: Batch, train: bool) -> tuple[Frames, Frames, FrameMask, FrameMask]:
         """Encoder output of both clips [b t d] with masks, from audio or from cached features.
@@ -102,40 +121,35 @@ class AdcModel(nn.Module):
             )
         config = self.config
         key = self.make_rng("augment") if train else None
-        features = partial(clip_features, config.encoder, config.augment)
-        maps_1 = [features(batch.audio_1, batch.length_1, key)]
-        maps_2 = [features(batch.audio_2, batch.length_2, key)]
-        if config.difference_channel:
-            # Where one clip has ended, what the other still holds is no difference between them.
-            shorter = frame_lengths(
-                config.encoder.frontend, jnp.minimum(batch.length_1, batch.length_2)
-            )
-            shared = jnp.arange(maps_1[0].shape[1])[None] < shorter[:, None]
-            difference = jnp.where(shared[:, :, None], maps_2[0] - maps_1[0], 0)
-            maps_1.append(difference)
-            maps_2.append(difference)
-        channels = config.encoder.channels
+        train = train and not config.freeze_encoder
         # Clips are interleaved, so that merging them into the batch axis moves no row to another
         # device.
-        both = jnp.stack([as_channels(maps_1, channels), as_channels(maps_2, channels)], axis=1)
-        both = both.reshape(-1, *both.shape[2:])
+        audio = jnp.stack([batch.audio_1, batch.audio_2], axis=1)
         # Padding rows have no frames, so that they are not part of the batch statistics.
         lengths = jnp.stack([batch.length_1, batch.length_2], axis=1) * batch.valid[:, None]
-        frames, mask = self.encoder(
-            both,
-            frame_lengths(config.encoder.frontend, lengths.reshape(-1)),
-            train and not config.freeze_encoder,
-        )
+        given = config.augment, audio.reshape(-1, audio.shape[-1]), lengths.reshape(-1), key
+        if isinstance(config.encoder, Cnn10) or not config.difference_channel:
+            frames, mask = hear(self.encoder, config.encoder, *given, train, clips=2)
+        else:
+            features = clip_features(config.encoder, *given, clips=2)
+            maps = [features, _difference(config.encoder, features, lengths)]
+            frames, mask = self.encoder(
+                as_channels(maps, config.encoder.channels),
+                frame_lengths(config.encoder.frontend, lengths.reshape(-1)),
+                train,
+            )
         frames = frames.reshape(-1, 2, *frames.shape[1:])
         mask = mask.reshape(-1, 2, mask.shape[1])
         return frames[:, 0], frames[:, 1], mask[:, 0], mask[:, 1]
 
-    def compare(
-        self, batch: Batch, train: bool
-    ) -> tuple[AdcConditioning, tuple[Frames, Frames, FrameMask, FrameMask]]:
-        """Conditioning of the decoder, and the projected frames [b t d] it was made from."""
+    def projected(self, batch: Batch, train: bool) -> Projected:
+        """Projected frames of both clips, which are encoded once."""
         frames_1, frames_2, mask_1, mask_2 = self.clip_frames(batch, train)
-        x, y = self.projection(frames_1), self.projection(frames_2)
+        return self.projection(frames_1), self.projection(frames_2), mask_1, mask_2
+
+    def compare(self, projected: Projected, train: bool) -> AdcConditioning:
+        """What the decoder reads of the second clip after the first."""
+        x, y, mask_1, mask_2 = projected
         z = self.comparison(x, y, mask_1, mask_2, train)
         memory_mask = jnp.concatenate([mask_1, mask_2], axis=1)
         if self.config.difference_tokens:
@@ -145,27 +159,32 @@ class AdcModel(nn.Module):
             present = jnp.broadcast_to(present, tokens.shape[:2])
             memory_mask = jnp.concatenate([memory_mask, present], axis=1)
         z = self.constrain(z, ("batch", None, None))
-        return AdcConditioning(z, memory_mask), (x, y, mask_1, mask_2)
+        return AdcConditioning(z, memory_mask)
 
     def encode(self, batch: Batch, train: bool = False) -> AdcConditioning:
         """Both clips -> the decoder's memory."""
-        return self.compare(batch, train)[0]
+        return self.compare(self.projected(batch, train), train)
 
     def __call__(self, batch: Batch, train: bool = False) -> Output:
-        """Teacher forcing; `aux["sdd"]` holds `ClipEmbeddings` when SDD is on."""
-        conditioning, projected = self.compare(batch, train)
-        logits = self.decoder(conditioning.memory, conditioning.memory_mask, batch.tokens, train)
-        aux = {}
+        """Teacher forcing; `aux["sdd"]` holds `ClipEmbeddings` when SDD is on, `aux["matching"]`
+        `Matched` when the matching loss is."""
+        projected = self.projected(batch, train)
+        heard = self.compare(projected, train)
+
+        def read(tokens: jax.Array, swap: bool) -> jax.Array:
+            x, y, mask_1, mask_2 = projected
+            memory = self.compare((y, x, mask_2, mask_1), train) if swap else heard
+            return self.decoder.hidden(memory.memory, memory.memory_mask, tokens, train)
+
+        hidden, aux = read(batch.tokens, False), dict[str, Any]()
+        logits = self.decoder.output(hidden)
         if self.config.sdd.stage != "off":
-            aux["sdd"] = self._pooled(conditioning.memory, projected, train)
+            aux["sdd"] = self._pooled(heard.memory, projected, train)
+        if self.config.matching is not None:
+            aux["matching"] = matched(self.config.matching, self.matching, batch, hidden, read)
         return Output(self.constrain(logits, ("batch", None, "vocab")), aux)
 
-    def _pooled(
-        self,
-        memory: jax.Array,
-        projected: tuple[Frames, Frames, FrameMask, FrameMask],
-        train: bool,
-    ) -> object:
+    def _pooled(self, memory: jax.Array, projected: Projected, train: bool) -> object:
         x, y, mask_1, mask_2 = projected
         if self.config.sdd.stage == "late":
             if self.config.sdd.segments:
@@ -184,6 +203,18 @@ class AdcModel(nn.Module):
     def extend(self, cache: DecoderCache, token: jax.Array) -> tuple[NextLogits, DecoderCache]:
         """Append one word to every row."""
         return self.decoder.extend(cache, token)
+
+
+def _difference(
+    encoder: Encoder, features: Float[Array, "b f m"], lengths: Int[Array, "e 2"]
+) -> Float[Array, "b f m"]:
+    """Features of the second clip minus the first, for both rows of every example."""
+    pairs = features.reshape(-1, 2, *features.shape[1:])
+    # Where one clip has ended, what the other still holds is no difference between them.
+    shorter = frame_lengths(encoder.frontend, lengths.min(axis=1))
+    shared = jnp.arange(features.shape[1])[None] < shorter[:, None]
+    difference = jnp.where(shared[:, :, None], pairs[:, 1] - pairs[:, 0], 0)
+    return jnp.repeat(difference, 2, axis=0)
 
 
 class DifferenceTokens(nn.Module):

@@ -18,10 +18,12 @@ from flax import struct
 from jaxtyping import Array, Float
 
 from adiff_jax.arrays import Batch, Constrain, NextLogits, Output, unconstrained
+from adiff_jax.matching import Matching
 from adiff_jax.models.build import Encoder
 from adiff_jax.models.cnn10 import Cnn10
 from adiff_jax.models.gpt2 import GPT2_SMALL_LM, Gpt2, Gpt2Cache, Gpt2Module
 from adiff_jax.models.htsat import HTSAT_SMALL, Htsat
+from adiff_jax.models.matching import matched
 from adiff_jax.models.prefix import (
     AudioMapper,
     CrossProjection,
@@ -51,6 +53,7 @@ class Adiff:
     separator_id: int = 50256  # token whose embedding stands between the clips
     freeze_encoder: bool = True  # evaluation mode, and nothing below `clips` is trained
     freeze_lm: bool = True  # likewise for `lm`
+    matching: Matching | None = None  # CL4AC's loss, on pairs
     zero_prefix: bool = False  # a control: the clips' vectors are zero, the prompt's are not
     compat: Literal["", "adiff-2025"] = ""
     compute: Literal["float32", "bfloat16"] = "float32"
@@ -102,6 +105,8 @@ class AdiffModel(nn.Module):
             cross = config.cross
             self.cross = PrefixTransformer(cross.layers, cross.heads, cross.mlp_ratio, dtype)
         self.lm = Gpt2Module(config.lm, dtype)
+        if config.matching is not None:
+            self.matching = nn.Dense(2, dtype=jnp.float32)
 
     def embeddings(self, batch: Batch, train: bool = False) -> Float[Array, "b 2 c"]:
         """Embeddings of both clips, from audio or as they were cached."""
@@ -151,7 +156,10 @@ class AdiffModel(nn.Module):
 
     def encode(self, batch: Batch, train: bool = False) -> AdiffConditioning:
         """Both clips and the prompt -> the prefix."""
-        prefix = self.prefix(self.embeddings(batch, train), batch, train)
+        return self._condition(self.embeddings(batch, train), batch, train)
+
+    def _condition(self, embeddings: jax.Array, batch: Batch, train: bool) -> AdiffConditioning:
+        prefix = self.prefix(embeddings, batch, train)
         return AdiffConditioning(self.constrain(prefix, ("batch", None, None)))
 
     def pooled(self, batch: Batch) -> Float[Array, "b d"]:
@@ -160,13 +168,23 @@ class AdiffModel(nn.Module):
         return embeddings.reshape(embeddings.shape[0], -1)
 
     def __call__(self, batch: Batch, train: bool = False) -> Output:
-        """Teacher forcing: the language model reads [prefix | tokens]."""
-        prefix = self.encode(batch, train).prefix
-        words = self.lm.embed(batch.tokens[:, :-1]).astype(prefix.dtype)
-        inputs = jnp.concatenate([prefix, words], axis=1)
-        hidden = self.lm(inputs, train and not self.config.freeze_lm)
-        logits = self.lm.logits(hidden[:, prefix.shape[1] - 1 :])
-        return Output(self.constrain(logits, ("batch", None, "vocab")))
+        """Teacher forcing: the language model reads [prefix | tokens]. `aux["matching"]` holds
+        `Matched` where the model has that loss."""
+        embeddings = self.embeddings(batch, train)
+        heard = self._condition(embeddings, batch, train)
+
+        def read(tokens: jax.Array, swap: bool) -> jax.Array:
+            given = self._condition(embeddings[:, ::-1], batch, train) if swap else heard
+            words = self.lm.embed(tokens[:, :-1]).astype(given.prefix.dtype)
+            inputs = jnp.concatenate([given.prefix, words], axis=1)
+            hidden = self.lm(inputs, train and not self.config.freeze_lm)
+            return hidden[:, given.prefix.shape[1] - 1 :]
+
+        hidden, aux = read(batch.tokens, False), {}
+        if self.config.matching is not None:
+            aux["matching"] = matched(self.config.matching, self.matching, batch, hidden, read)
+        logits = self.lm.logits(hidden)
+        return Output(self.constrain(logits, ("batch", None, "vocab")), aux)
 
     def prefill(
         self, conditioning: AdiffConditioning, capacity: int

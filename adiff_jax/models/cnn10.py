@@ -68,16 +68,17 @@ class Cnn10Encoder(nn.Module):
         lengths: Lengths,
         train: bool = False,
         key: jax.Array | None = None,
+        clips: int = 1,
     ) -> tuple[Float[Array, "b t d"], Bool[Array, "b t"]]:
         """Decibels [b f m], valid frames [b] -> frames [b t d], mask [b t].
 
         The mask keeps the output frames whose pooling window is filled with valid frames, and at
-        least one frame of any clip that has one. SpecAugment draws from `key`; without one there is
-        none.
+        least one frame of any clip that has one. SpecAugment draws from `key`, the same for every
+        `clips` rows; without a key there is none.
         """
         x = self._norm("norm_0", log_mel[..., None], lengths, train, axis=2)
         if key is not None:
-            x = spec_augment(key, self.config.augment, x[..., 0])[..., None]
+            x = spec_augment(key, self.config.augment, x[..., 0], clips)[..., None]
         remaining = lengths
         for block, size in enumerate(self.config.filters, start=1):
             for half in (1, 2):

@@ -19,7 +19,7 @@ from adiff_jax.audio.frontends import frame_lengths, log_mel
 from adiff_jax.models.build import Encoder, build_encoder
 from adiff_jax.models.byola import StridedByolA
 from adiff_jax.models.cnn10 import Cnn10, Cnn10Encoder, Cnn10Head
-from adiff_jax.models.features import Augment, as_channels, clip_features, shifted
+from adiff_jax.models.features import Augment, check_augment, hear, shifted
 from adiff_jax.models.htsat import Htsat, HtsatEncoder, HtsatHead
 from adiff_jax.nn.recurrent import masked_max, masked_mean
 
@@ -38,11 +38,7 @@ class Tagger:
     compute: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
-        if isinstance(self.encoder, Htsat | Cnn10) and self.augment.spec != Augment().spec:
-            raise ValueError(
-                f"augment.spec has no effect on {type(self.encoder).__name__}, which masks after "
-                "its batch norm: leave it out, and set encoder.augment"
-            )
+        check_augment(self.encoder, self.augment)
 
 
 @struct.dataclass
@@ -140,12 +136,8 @@ class TaggerModel(nn.Module):
         key: jax.Array | None = None,
     ) -> Float[Array, "b d"]:
         key = self._augment_key(key) if train else None
-        features = clip_features(config, self.config.augment, audio, lengths, key)
-        frames, mask = self.encoder(
-            as_channels([features], config.channels),
-            frame_lengths(config.frontend, lengths * valid),
-            train,
-        )
+        given = config, self.config.augment, audio, lengths * valid, key, train
+        frames, mask = hear(self.encoder, *given)
         return masked_max(frames, mask) + masked_mean(frames, mask)
 
     def _augment_key(self, key: jax.Array | None) -> jax.Array:

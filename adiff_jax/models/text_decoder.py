@@ -29,6 +29,7 @@ class TextDecoder:
     hidden: int = 512  # feed-forward
     dropout: float = 0.1
     start_id: int = 1  # <sos>
+    end_id: int = 2  # <eos>
 
 
 @struct.dataclass
@@ -77,13 +78,23 @@ class TextDecoderModule(nn.Module):
         train: bool = False,
     ) -> Logits:
         """Teacher forcing: `logits[:, i]` predicts `tokens[:, i]` from those before it."""
+        return self.output(self.hidden(memory, memory_mask, tokens, train))
+
+    def hidden(
+        self,
+        memory: Float[Array, "b s d"],
+        memory_mask: Bool[Array, "b s"],
+        tokens: Tokens,
+        train: bool = False,
+    ) -> Float[Array, "b t d"]:
+        """What `output` makes logits of: state i has read the start and the tokens before i."""
         start = jnp.full((tokens.shape[0], 1), self.config.start_id, tokens.dtype)
         x = self._embed(jnp.concatenate([start, tokens[:, :-1]], axis=1))
         x = x + sinusoidal_positions(tokens.shape[1], self.config.width).astype(self.dtype)
         x = self.drop(x, deterministic=not train)
         for block in self.blocks:
             x = block(x, block.remember(memory), memory_mask, train)
-        return self.output(x)
+        return x
 
     def prefill(
         self, memory: Float[Array, "b s d"], memory_mask: Bool[Array, "b s"], capacity: int

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from adiff_jax.arrays import Batch
+from adiff_jax.data.lengths import check_lengths
 from adiff_jax.data.prompts import CANONICAL, PARAPHRASES, paraphrase
 from adiff_jax.data.schema import Edit, Example
 from adiff_jax.data.tokenizers import Words, build_tokenizer
-from adiff_jax.data.transforms import Encode, EncodeConfig, check_lengths, fair_caption
+from adiff_jax.data.transforms import Encode, EncodeConfig, fair_caption
 from tests.data.toy_source import CAPTIONS, ToySource, toy_encode, toy_tokenizer
 
 EXAMPLE = ToySource(3)[1]

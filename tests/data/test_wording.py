@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from adiff_jax.data.lengths import check_lengths
 from adiff_jax.data.schema import Example
-from adiff_jax.data.transforms import Encode, EncodeConfig, check_lengths
+from adiff_jax.data.transforms import Encode, EncodeConfig
 from adiff_jax.data.wording import Adiff2025, Plain, wording
 from tests.data.toy_source import toy_tokenizer
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from adiff_jax import ablate, run
+from adiff_jax import ablate, run, starting
 from adiff_jax.ablate import Cell, Grid, load_grid, run_cells, share
 from adiff_jax.answer import Answering, answer
 from adiff_jax.arrays import Batch
@@ -369,7 +369,7 @@ def test_cached_features_give_the_logits_of_the_audio_under_the_same_frozen_enco
     shapes = jax.eval_shape(Captioning(config).init, jax.random.key(0), audio)
     rng = np.random.default_rng(3)
     variables = jax.tree.map(lambda x: jnp.asarray(rng.normal(0, 0.3, x.shape), x.dtype), shapes)
-    variables = run.pretrained((run.StartFrom(str(tagger_run)),))(variables)
+    variables = starting.pretrained((starting.StartFrom(str(tagger_run)),))(variables)
     logits = [np.asarray(jax.jit(module.apply)(variables, b).logits) for b in (audio, frames)]
     assert logits[0].std() > 0.1
     np.testing.assert_allclose(logits[1], logits[0], atol=16 * 2**-11 * np.abs(logits[0]).max())
@@ -404,7 +404,7 @@ def test_a_cached_source_travels_to_a_worker(features: CachedSource):
 def test_features_that_are_there_are_not_encoded_again(
     begun: tuple[Grid, Path], tagger_run: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("adiff_jax.cache.encode_pairs", None)
+    monkeypatch.setattr("adiff_jax.cache.encode_clips", None)
     path = str(begun[1] / "features" / "pairs")
     data = cell_experiment().data
     assert cached(data.test[0].source, str(tagger_run), path, data) == CachedPairs(path)
@@ -570,7 +570,7 @@ def test_a_cache_that_another_writer_made_of_something_else_meanwhile_is_refused
         write_features(str(path), test_pairs, encoded(test_pairs, 12), other)
         yield from encoded(test_pairs, 12)
 
-    monkeypatch.setattr("adiff_jax.cache.encode_pairs", overtaken)
+    monkeypatch.setattr("adiff_jax.cache.encode_clips", overtaken)
     data = cell_experiment().data
     with pytest.raises(ConfigError, match="holds features of another source and encoder"):
         cached(data.test[0].source, str(tagger_run), str(path), data)
@@ -581,10 +581,10 @@ def test_only_the_first_process_encodes_and_the_others_wait(
 ):
     data = cell_experiment().data
     source = data.test[0].source
-    monkeypatch.setattr("adiff_jax.cache.encode_pairs", lambda *_: encoded(test_pairs, 12))
+    monkeypatch.setattr("adiff_jax.cache.encode_clips", lambda *_: encoded(test_pairs, 12))
     cached(source, str(tagger_run), str(path), data)
     first = path.rename(path.with_name("by the first process"))
-    monkeypatch.setattr("adiff_jax.cache.encode_pairs", None)
+    monkeypatch.setattr("adiff_jax.cache.encode_clips", None)
     monkeypatch.setattr(jax, "process_index", lambda: 1)
     barrier = "adiff_jax.cache.multihost_utils.sync_global_devices"
     monkeypatch.setattr(barrier, lambda name: first.rename(path))

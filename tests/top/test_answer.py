@@ -20,7 +20,8 @@ from adiff_jax.evaluate.predictions import Prediction, read_predictions, write_p
 from adiff_jax.evaluate.table import markdown_table
 from adiff_jax.experiment import ConfigError, Split
 from adiff_jax.known_pairs import Chosen, embeddings, truths_of
-from adiff_jax.parts import Parts, open_data
+from adiff_jax.opened import open_data
+from adiff_jax.parts import Parts
 from adiff_jax.run import Trained
 from tests.top import tiny_run
 

@@ -19,7 +19,7 @@ from adiff_jax.data.sources import open_source
 from adiff_jax.evaluate.predictions import Prediction, read_predictions
 from adiff_jax.experiment import ConfigError, Split
 from adiff_jax.experiment_json import from_json, to_json
-from adiff_jax.parts import open_data
+from adiff_jax.opened import open_data
 from adiff_jax.run import Trained
 from tests.top import tiny_adiff, tiny_run
 

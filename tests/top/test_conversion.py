@@ -27,7 +27,8 @@ from adiff_jax.models.cnn10 import Cnn10
 from adiff_jax.models.gpt2 import Gpt2
 from adiff_jax.models.language_model import LanguageModel
 from adiff_jax.objectives import Captioning
-from adiff_jax.run import load_trained, pretrained, restore, starting_from
+from adiff_jax.run import load_trained
+from adiff_jax.starting import pretrained, restore, starting_from
 from tests.convert.states import (
     State,
     adiff_state,

@@ -10,7 +10,8 @@ import pytest
 from adiff_jax import cli
 from adiff_jax.audio.io import write_audio
 from adiff_jax.experiment import Experiment, load_experiment
-from adiff_jax.parts import assemble, open_data
+from adiff_jax.opened import open_data
+from adiff_jax.parts import assemble
 
 REPOSITORY = Path(__file__).parents[2]
 EVENTS = ("Coffee mill", "bell", "whistle")

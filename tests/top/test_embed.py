@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from adiff_jax import cli, run
+from adiff_jax import cli, run, starting
 from adiff_jax import embed as embedding
 from adiff_jax.answer import Answering, answer, sentences
 from adiff_jax.arrays import Batch
@@ -125,7 +125,7 @@ def test_the_centre_crop_gives_the_logits_of_the_audio(cache: Path, tagger_run: 
     assert audio.features_1 is None and vectors.features_1.shape == (8, 1, tiny_run.WIDTH)
     model = experiment.objective()
     variables = drawn(jax.eval_shape(model.init, jax.random.key(0), vectors))
-    variables = run.pretrained(experiment.start)(jax.tree.map(jnp.asarray, variables))
+    variables = starting.pretrained(experiment.start)(jax.tree.map(jnp.asarray, variables))
     apply = jax.jit(AdiffModel(experiment.model).apply)
     found = [np.asarray(apply(variables, batch).logits) for batch in (audio, vectors)]
     assert found[0].std() > 0.1

@@ -16,7 +16,7 @@ from adiff_jax.experiment_json import from_json, to_json
 from adiff_jax.models.features import Augment
 from adiff_jax.models.htsat import Htsat
 from adiff_jax.models.tagger import Tagger
-from adiff_jax.parts import open_data
+from adiff_jax.opened import open_data
 from tests.top import tiny_run
 from tests.top.conftest import Quickly
 

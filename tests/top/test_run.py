@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from adiff_jax import parts as parts_room
-from adiff_jax import run, validate
+from adiff_jax import run, starting, validate
 from adiff_jax.checkpoint.checkpoints import CheckpointError
 from adiff_jax.checkpoint.run_directory import RunDirectoryError
 from adiff_jax.data.tokenizers import Words, build_tokenizer
@@ -356,7 +356,7 @@ def test_a_grown_kernel_begins_with_the_pretrained_channel_and_ends_with_zeros(
     tagger_run: Path, fresh: dict[str, Any]
 ):
     starts = (StartFrom(str(tagger_run), grow_channels=True),)
-    found = run.pretrained(starts)(fresh)
+    found = starting.pretrained(starts)(fresh)
     _, source, _ = run.restore(run.RunDirectory.at(tagger_run))
     kernel, given = (tree["params"]["encoder"]["conv_1"]["kernel"] for tree in (found, source))
     np.testing.assert_array_equal(kernel[:, :, :1], given)
@@ -367,7 +367,7 @@ def test_a_grown_kernel_begins_with_the_pretrained_channel_and_ends_with_zeros(
 
 
 def test_nothing_but_the_named_subtrees_is_overlaid(tagger_run: Path, fresh: dict[str, Any]):
-    found = run.pretrained((StartFrom(str(tagger_run), grow_channels=True),))(fresh)
+    found = starting.pretrained((StartFrom(str(tagger_run), grow_channels=True),))(fresh)
     others = {name: tree for name, tree in found["params"].items() if name != "encoder"}
     assert others
     assert all((leaf == SEVEN).all() for leaf in jax.tree.leaves(others))
@@ -377,7 +377,7 @@ def test_an_encoder_with_fewer_channels_is_refused_with_both_shapes(
     tagger_run: Path, fresh: dict[str, Any]
 ):
     with pytest.raises(ValueError) as caught:
-        run.pretrained((StartFrom(str(tagger_run)),))(fresh)
+        starting.pretrained((StartFrom(str(tagger_run)),))(fresh)
     assert "encoder/conv_1/kernel: (5, 5, 1, 4) in the pretrained weights" in str(caught.value)
     assert "(5, 5, 2, 4) in the model" in str(caught.value)
 
@@ -385,7 +385,7 @@ def test_an_encoder_with_fewer_channels_is_refused_with_both_shapes(
 def test_growing_reaches_a_whole_tree_and_changes_no_other_kernel():
     small = {"params": {"a": {"kernel": np.ones((3, 3, 1, 2))}, "b": {"kernel": np.ones((4, 2))}}}
     large = {"params": {"a": {"kernel": np.ones((3, 3, 2, 2))}, "b": {"kernel": np.ones((5, 2))}}}
-    found = run.grown(small, large, (("", ""),))["params"]
+    found = starting.grown(small, large, (("", ""),))["params"]
     np.testing.assert_array_equal(found["a"]["kernel"].sum(axis=(0, 1)), [[9, 9], [0, 0]])
     np.testing.assert_array_equal(found["b"]["kernel"], np.ones((4, 2)))
 
@@ -395,7 +395,7 @@ def test_growing_leaves_out_what_is_not_below_the_named_subtree():
         "params": {"a": {"kernel": np.ones((3, 3, 1, 2))}, "b": {"kernel": np.ones((3, 3, 1, 2))}}
     }
     large = {"params": {"x": {"kernel": np.ones((3, 3, 2, 2))}}}
-    found = run.grown(small, large, (("a", "x"),))["params"]
+    found = starting.grown(small, large, (("a", "x"),))["params"]
     assert found["a"]["kernel"].shape == (3, 3, 2, 2)
     assert found["b"]["kernel"].shape == (3, 3, 1, 2)
 

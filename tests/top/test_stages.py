@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from adiff_jax import cli, run
+from adiff_jax import cli, run, starting
 from adiff_jax.experiment import ConfigError, StartFrom
 from adiff_jax.models.language_model import LanguageModel
 from adiff_jax.protocol import Variables
@@ -120,4 +120,4 @@ def test_a_run_that_has_nothing_to_give_is_named(tagger_run: Path) -> None:
     ours = tiny_adiff.adiff()
     language = replace(ours, model=LanguageModel(ours.model.lm, context=3))
     with pytest.raises(ConfigError, match="it trained Tagger, which gives nothing to LanguageMo"):
-        run.starting_from(language, [str(tagger_run)])
+        starting.starting_from(language, [str(tagger_run)])

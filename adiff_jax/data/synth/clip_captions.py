@@ -53,8 +53,9 @@ def describe(scene: Scene, templates: Templates = "train") -> tuple[str, ...]:
     return tuple(text[0].upper() + text[1:] for text in found)
 
 
-def corpus(events: Sequence[str], backgrounds: Sequence[str]) -> Iterator[str]:
-    """Training captions that together hold every word which any of them can have."""
+def corpus(events: Sequence[str], backgrounds: Sequence[str], most: int = 2) -> Iterator[str]:
+    """Training captions that together hold every word which any of them can have, and the longest
+    of scenes of up to `most` events."""
 
     def scene(background: str, *heard: str) -> Scene:
         layers = (Layer(background, "", 0.0),)
@@ -64,3 +65,9 @@ def corpus(events: Sequence[str], backgrounds: Sequence[str]) -> Iterator[str]:
         yield from describe(scene(background))
     for event in events:
         yield from describe(scene(backgrounds[0], event, event))
+    longest, background = (max(of, key=_words) for of in (events, backgrounds))
+    yield from describe(scene(background, *[longest] * most))
+
+
+def _words(label: str) -> int:
+    return len(mention(label).split())

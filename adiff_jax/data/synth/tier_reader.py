@@ -81,6 +81,14 @@ def read_explanation(text: str, labels: tuple[str, ...] = ()) -> Explained:
     )
 
 
+@lru_cache(maxsize=1 << 15)
+def named_sounds(text: str, labels: tuple[str, ...] = ()) -> frozenset[str]:
+    """The known labels and `labels` that `text` names, in whatever role."""
+    sounds = _sounds(labels)
+    marks = re.findall(_SOUND, sounds.mark(_plain(text)))
+    return frozenset(map(sounds.label, marks))
+
+
 @dataclass(frozen=True)
 class _Sounds:
     """Known labels, and the pattern of what they are called."""
