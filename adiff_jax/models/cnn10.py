@@ -21,6 +21,7 @@ from adiff_jax.arrays import Frames, Lengths
 from adiff_jax.audio.augment import SpecAugment, spec_augment
 from adiff_jax.audio.frontends import CNN10, LogMel
 from adiff_jax.models.byola import blank_padding, halved, valid_frames
+from adiff_jax.nn.convolution import evaluated
 from adiff_jax.nn.recurrent import masked_max, masked_mean
 
 
@@ -84,7 +85,12 @@ class Cnn10Encoder(nn.Module):
             for half in (1, 2):
                 x = blank_padding(x, remaining)
                 x = nn.Conv(
-                    size, (3, 3), use_bias=False, dtype=self.dtype, name=f"conv_{block}_{half}"
+                    size,
+                    (3, 3),
+                    use_bias=False,
+                    dtype=self.dtype,
+                    conv_general_dilated=None if train else evaluated,
+                    name=f"conv_{block}_{half}",
                 )(x)
                 x = nn.relu(self._norm(f"norm_{block}_{half}", x, remaining, train))
             x, remaining = average_pool(x), halved(remaining)

@@ -125,8 +125,7 @@ def test_what_does_not_go_together_is_refused_before_anything_is_loaded(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "give two audio files, or a table of them with --pairs"),
-        (["a.wav"], "give two audio files"),
+        ([], "give the audio files, or a table of them with --pairs"),
         (["--pairs", "x.csv"], "--pairs CSV takes --out JSONL"),
         (["--pairs", "x.csv", "--out", "y", "--n-best", "2"], "are for a single pair"),
         (["--pairs", "x.csv", "--out", "y", "--tier", "all"], "are for a single pair"),

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from adiff_jax.audio.augment import SpecAugment
-from adiff_jax.data.sources import LabelledMixes, SynthPairs
+from adiff_jax.data.sources import CaptionedMixes, LabelledMixes, SynthPairs
 from adiff_jax.data.synth.library import Procedural
 from adiff_jax.data.synth.recipe import Recipe
 from adiff_jax.data.transforms import EncodeConfig
@@ -11,11 +11,13 @@ from adiff_jax.experiment import Data, Evaluation, Experiment, Split, StartFrom
 from adiff_jax.models.adc import Adc
 from adiff_jax.models.byola import StridedByolA
 from adiff_jax.models.cac import DifferenceEncoder
+from adiff_jax.models.cl4ac import Cl4ac
 from adiff_jax.models.features import Augment
 from adiff_jax.models.sdd import Disentanglement
 from adiff_jax.models.tagger import Tagger
 from adiff_jax.models.text_decoder import TextDecoder
 from adiff_jax.train.loop import TrainConfig
+from adiff_jax.word_vectors import WordVectors
 
 SECONDS = 1.0
 WIDTH = 16
@@ -35,6 +37,39 @@ def pairs(split: str, size: int) -> SynthPairs:
 
 def mixes(split: str, size: int) -> LabelledMixes:
     return LabelledMixes(RECORDINGS, replace(RECIPE, balance=False), split=split, size=size)
+
+
+def captioned(split: str, size: int) -> CaptionedMixes:
+    return CaptionedMixes(RECORDINGS, replace(RECIPE, balance=False), split=split, size=size)
+
+
+def cl4ac() -> Experiment:
+    """Captions of single clips; vectors of the words."""
+    return Experiment(
+        name="tiny_cl4ac",
+        model=Cl4ac(
+            encoder=ENCODER,
+            bridge=WIDTH,
+            decoder=TextDecoder(width=WIDTH, heads=2, hidden=WIDTH),
+            vocab_size=128,
+            augment=AUGMENT,
+        ),
+        data=Data(
+            train=captioned("train", TRAIN),
+            validation=captioned("validation", VALIDATION),
+            test=(Split("clips", captioned("test", TEST)),),
+            encode=replace(ENCODE, max_tokens=40),
+        ),
+        train=TrainConfig(
+            steps=4,
+            global_batch=8,
+            log_every=1,
+            best_metric="validation/loss/caption",
+            best_mode="min",
+        ),
+        evaluation=Evaluation(batch=8),
+        word_vectors=WordVectors(epochs=1),
+    )
 
 
 def tagger() -> Experiment:
