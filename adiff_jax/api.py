@@ -12,9 +12,8 @@ several pairs are answered in one batch:
     explainer("a.wav", "b.wav", caption="both").events[0]
     [said.text for said in explainer.many([("a.wav", "b.wav"), ("c.wav", "d.wav")], tier=1)]
 
-A model of single clips is called with one: `adiff_jax.load("runs/cl4ac")("street.wav").text`.
-
-A run directory needs nothing beside it: experiment, tokenizer and weights come from there.
+A model of single clips is called with one: `adiff_jax.load("runs/cl4ac")("street.wav").text`. A run
+directory needs nothing beside it: experiment, tokenizer and weights come from there.
 """
 
 import time
@@ -136,7 +135,10 @@ class Explainer:
         whole: bool = False,
         numbers: Sequence[int] = (),
     ) -> list[Explanation]:
-        """The same for several pairs or clips in one batch; `seconds` is the batch's time. What is sampled for a pair depends on `seed` and its number, by default its place."""
+        """The same for several pairs or clips in one batch; `seconds` is the batch's time.
+
+        What is sampled for one depends on `seed` and its number, by default its place.
+        """
         if not pairs:
             return []
         start = time.perf_counter()
