@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from adiff_jax import bench_adiff
+from adiff_jax import bench_adiff, bench_cl4ac
 from adiff_jax.arrays import Batch
 from adiff_jax.audio.frontends import BYOLA, HTSAT, LogMel, log_mel
 from adiff_jax.data.order import RowOrder
@@ -290,4 +290,5 @@ SUBJECTS: dict[str, Callable[[], Iterator[Row]]] = {
     "decoding": _decoding,
     "loader": _loader,
     "adiff": bench_adiff.rows,
+    "cl4ac": bench_cl4ac.rows,
 }

@@ -23,7 +23,7 @@ from adiff_jax import (
     verbs_parity,
 )
 
-SUBJECTS = "log-mel, encoder, decoder, train, decoding, loader, adiff"
+SUBJECTS = "log-mel, encoder, decoder, train, decoding, loader, adiff, cl4ac"
 """What `bench` times, named here because asking for help imports nothing heavy."""
 
 Verb = Callable[[argparse.Namespace, list[str]], None]

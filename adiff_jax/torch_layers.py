@@ -5,6 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 from adiff_jax.models.byola import ByolA, StridedByolA
+from adiff_jax.models.cl4ac import Cl4ac
+from adiff_jax.models.cnn10 import Cnn10
 from adiff_jax.models.gpt2 import Gpt2
 from adiff_jax.models.text_decoder import TextDecoder
 
@@ -81,3 +83,62 @@ def torch_gpt2(config: Gpt2) -> Any:
         eos_token_id=0,
     )
     return transformers.GPT2LMHeadModel(settings).eval()
+
+
+def torch_cl4ac(torch: Any, config: Cl4ac) -> Any:
+    """CL4AC from log-mel [b 1 f m], over Cnn10: `remember` gives the decoder's memory, `read` the
+    states of a sentence [b t], `say` so many words, one after the other without a cache.
+
+    Raises TypeError for another encoder.
+    """
+    if not isinstance(config.encoder, Cnn10):
+        raise TypeError(f"the bench has no {type(config.encoder).__name__} in torch")
+    layer: Any = torch.nn
+    decoder, filters = config.decoder, config.encoder.filters
+    mels = config.encoder.frontend.mels
+
+    def block(before: int, after: int) -> list[Any]:
+        layers = []
+        for size in (before, after):
+            convolution = layer.Conv2d(size, after, 3, padding=1, bias=False)
+            layers += [convolution, layer.BatchNorm2d(after), layer.ReLU()]
+        return [*layers, layer.AvgPool2d(2), layer.Dropout(config.encoder.dropout)]
+
+    class Twin(layer.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            sizes = zip((1, *filters[:-1]), filters, strict=True)
+            self.norm = layer.BatchNorm2d(mels)
+            self.blocks = layer.Sequential(*(part for pair in sizes for part in block(*pair)))
+            self.bridge = layer.Sequential(
+                layer.Linear(filters[-1], config.bridge),
+                layer.ReLU(),
+                layer.Dropout(config.bridge_dropout),
+                layer.Linear(config.bridge, decoder.width),
+                layer.ReLU(),
+            )
+            self.words = layer.Embedding(config.vocab_size, decoder.width)
+            each = layer.TransformerDecoderLayer(
+                decoder.width, decoder.heads, decoder.hidden, decoder.dropout, batch_first=True
+            )
+            self.decoder = layer.TransformerDecoder(each, decoder.layers)
+            self.output = layer.Linear(decoder.width, config.vocab_size)
+            self.matching = layer.Linear(decoder.width, 2)
+
+        def remember(self, mels: Any) -> Any:
+            normal = self.norm(mels.transpose(1, 3)).transpose(1, 3)
+            return self.bridge(self.blocks(normal).mean(dim=3).transpose(1, 2))
+
+        def read(self, memory: Any, tokens: Any) -> Any:
+            causal = layer.Transformer.generate_square_subsequent_mask(tokens.shape[1])
+            return self.decoder(self.words(tokens), memory, causal)
+
+        def say(self, mels: Any, count: int) -> Any:
+            memory = self.remember(mels)
+            tokens = torch.full((len(mels), 1), decoder.start_id)
+            for _ in range(count):
+                chosen = self.output(self.read(memory, tokens)[:, -1:]).argmax(dim=2)
+                tokens = torch.cat([tokens, chosen], dim=1)
+            return tokens[:, 1:]
+
+    return Twin()

@@ -223,3 +223,31 @@ def test_a_wave_that_is_no_clip_is_refused(wave: np.ndarray, rate: int, message:
 def test_three_clips_are_refused() -> None:
     with pytest.raises(ValueError, match="3 clips"):
         toy_encode()(replace(EXAMPLE, waves=EXAMPLE.waves + EXAMPLE.waves[:1]), 0)
+
+
+def test_a_long_clip_can_be_cropped_at_random_in_training() -> None:
+    """At a start that the reading draws, the same in both clips of a pair."""
+    wave = np.arange(1600, dtype=np.float32)
+    encode = Encode(EncodeConfig(seconds=0.01, crop="random"))
+    example = Example("long", (wave, wave), 16_000)
+    rows = [encode(example, 0, draw) for draw in range(40)]
+    starts = [int(row["audio_1"][0]) for row in rows]
+    assert len(set(starts)) > 20 and max(starts) > 1000
+    for row, start in zip(rows, starts, strict=True):
+        np.testing.assert_array_equal(row["audio_1"], wave[start : start + 160])
+        np.testing.assert_array_equal(row["audio_2"], row["audio_1"])
+        assert row["length_1"] == 160
+    np.testing.assert_array_equal(encode(example, 0, 7)["audio_1"], rows[7]["audio_1"])
+    np.testing.assert_array_equal(encode(example, 0)["audio_1"], wave[720:880])  # evaluation
+    short = Example("short", (wave[:100],), 16_000)
+    assert encode(short, 0, 3)["length_1"] == 100
+    with pytest.raises(ValueError, match='data.encode.crop is "random", but compat'):
+        EncodeConfig(crop="random", compat="adiff-2025", short="tile")
+
+
+@pytest.mark.parametrize(("clips", "held"), [(1, 2), (2, 1)])
+def test_a_model_is_given_as_many_clips_as_it_hears(clips: int, held: int) -> None:
+    wave = np.ones(160, np.float32)
+    example = Example("x", (wave,) * held, 16_000)
+    with pytest.raises(ValueError, match=f"holds {held} clips?, but the model hears {clips} clip"):
+        Encode(EncodeConfig(seconds=0.01), clips=clips)(example, 0)
