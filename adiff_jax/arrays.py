@@ -64,12 +64,13 @@ class Batch:
     labels: Any = None  # [b c] float32, tagging targets
     scene_id: Any = None  # [b] int32, equal for pairs with the same scene content
     changed: Any = None  # [b] bool, False for "none" pairs
-    program_id: Any = None  # [b] int32, equal for pairs of the same edits
+    content_id: Any = None  # [b] int32, equal where the same is to be said
     source_id: Any = None  # [b] int32, equal for examples of the same clips
+    text_id: Any = None  # [b] int32, equal for examples with the same references
     question_id: Any = None  # [b] int32, equal for examples that are asked the same
     negative: Any = None  # [b t] int32, a sentence for the matching loss, as `tokens`
     negative_mask: Any = None  # [b t] bool
-    negative_true: Any = None  # [b] bool, the negative is known to be true of its row
+    negative_true: Any = None  # [b] bool, the negative is true of its row, or there is none
 
 
 @struct.dataclass

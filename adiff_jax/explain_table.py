@@ -56,7 +56,7 @@ class Done:
     def __str__(self) -> str:
         earlier = f", {self.before} were there" if self.before else ""
         failed = f", {self.unusable} with a clip that cannot be used" if self.unusable else ""
-        return f"{self.answered} answered{earlier}{failed}"
+        return f"{self.answered} rows answered{earlier}{failed}"
 
 
 def read_table(path: str, clips: int = 2) -> list[Row]:

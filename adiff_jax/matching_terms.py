@@ -42,13 +42,17 @@ def with_negatives(config: Matching, batch: Batch, key: jax.Array) -> Batch:
 
 
 def _told_apart(batch: Batch, chosen: Int[Array, " b"]) -> Bool[Array, " b"]:
-    """Whether the sentence of row `chosen` is known to be of something else: another scene, program
-    and clips, and other words."""
-    ids = (batch.scene_id, batch.program_id, batch.source_id)
+    """Whether the sentence of row `chosen` is of something else, as far as is known: other edits
+    (or sounds), other clips, other references, and other words."""
+    ids = (batch.content_id, batch.source_id, batch.text_id)
     apart = jnp.stack([one != one[chosen] for one in ids]).all(axis=0)
-    mask = batch.tokens_mask
-    words = jnp.where(mask, batch.tokens, -1)  # padding differs from every token
+    words = _words(batch.tokens, batch.tokens_mask)
     return apart & (words != words[chosen]).any(axis=1)
+
+
+def _words(tokens: Int[Array, "b t"], mask: Bool[Array, "b t"]) -> Int[Array, "b t"]:
+    """Sentences that can be compared: padding differs from every token."""
+    return jnp.where(mask, tokens, -1)
 
 
 def counted_rows(config: Matching, batch: Batch, matched: Matched) -> Bool[Array, " b"]:
@@ -64,7 +68,8 @@ def matching_terms(
     config: Matching, matched: Matched, batch: Batch
 ) -> tuple[dict[str, Term], dict[str, Term]]:
     """The term `matching`, and the measures `matching_accuracy` and `false_negatives`: the share of
-    negatives that are known to be true. A batch without negatives counts nothing."""
+    rows whose negative is known to be true, or that have none. A batch without negatives counts
+    nothing."""
     counted = counted_rows(config, batch, matched)
     both = (matched.own, matched.own if matched.other is None else matched.other)
     drawn = batch.valid & (matched.other is not None)
@@ -79,21 +84,30 @@ def matching_terms(
 
 
 def other_clips(batch: Batch) -> tuple[Batch, Bool[Array, " b"]]:
-    """The batch with the clips of other rows under its sentences, and the rows whose sentence those
-    clips do not bear out."""
+    """The batch with the clips of other rows under its sentences, and the rows of which neither
+    sentence is known to be true of those clips."""
     rows = batch.valid.shape[0]
-    given = (jnp.arange(rows) - ROLLED) % rows
+    given = (jnp.arange(rows) - min(ROLLED, rows - 1)) % rows
     names = ("audio_1", "audio_2", "features_1", "features_2", "length_1", "length_2")
     clips = {name: getattr(batch, name) for name in names}
     moved = {name: None if leaf is None else leaf[given] for name, leaf in clips.items()}
     counted = batch.valid & batch.valid[given] & _told_apart(batch, given)
+    if batch.negative is not None:
+        said = _words(batch.tokens, batch.tokens_mask)[given]
+        counted &= (said != _words(batch.negative, batch.negative_mask)).any(axis=1)
     return replace(batch, **moved), counted
 
 
 def caption_only(config: Matching, matched: Matched, batch: Batch) -> dict[str, Term]:
-    """`matching_caption_only`: accuracy under the clips of other rows, `matched` being of the batch
-    that `other_clips` gave. A half where a sentence alone tells nothing."""
+    """`matching_caption_only`: how often the own sentence is held for likelier than the negative
+    under the clips of other rows, `matched` being of the batch that `other_clips` gave.
+
+    A half where the sentences tell nothing, up to 1 where they give themselves away. The answers
+    themselves would not show it: a model that hears says no to either.
+    """
     if matched.other is None:
         return {}
-    counted = counted_rows(config, batch, matched)
-    return {"matching_caption_only": losses.matching_accuracy(matched.own, matched.other, counted)}
+    weight = counted_rows(config, batch, matched).astype(jnp.float32)
+    own, other = (scores[:, 1] - scores[:, 0] for scores in (matched.own, matched.other))
+    right = (own > other) + 0.5 * (own == other)
+    return {"matching_caption_only": ((right * weight).sum(), weight.sum())}

@@ -229,8 +229,8 @@ def _apply(
 
 
 def matching_controls(objective: Captioning, variables: Variables, batch: Batch) -> dict[str, Term]:
-    """What the matching loss can be had of sentences alone: `matching_caption_only`, the accuracy
-    of its answers under the clips of other rows."""
+    """What the matching loss can be had of sentences alone: `matching_caption_only`, how often they
+    are told apart under the clips of other rows."""
     config = objective.model.matching
     if config is None:
         return {}

@@ -35,8 +35,9 @@ def abstract_batch(experiment: Experiment) -> Batch:
         length_1=length,
         scene_id=array((), jnp.int32),
         changed=array((), jnp.bool_),
-        program_id=array((), jnp.int32),
+        content_id=array((), jnp.int32),
         source_id=array((), jnp.int32),
+        text_id=array((), jnp.int32),
         question_id=array((), jnp.int32),
     )
     text = {

@@ -9,7 +9,6 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from adiff_jax.arrays import Batch
 from adiff_jax.matching import AnotherCaption, EpochCaption, Matching, Negative
@@ -22,7 +21,7 @@ from adiff_jax.train.step import make_train_step
 from tests.models.cl4ac_toys import CL4AC, identities
 from tests.models.toys import FRAMES, TOKENS, WIDTH
 
-KINDS, ROWS, STEPS = 8, 32, 300
+KINDS, ROWS = 8, 32
 SOUNDS = np.random.default_rng(0).standard_normal((KINDS, WIDTH)).astype(np.float32)
 
 
@@ -59,18 +58,20 @@ def batch_of(negative: Negative, step: int) -> Batch:
     )
 
 
-def learnt(negative: Negative) -> tuple[float, float]:
-    """Accuracy of the answers on fresh clips, and under the clips of others."""
-    objective = Captioning(replace(CL4AC, matching=Matching(negative)), label_smoothing=0.0)
+def learnt(negative: Negative, steps: int) -> tuple[float, float]:
+    """Accuracy of the answers on fresh clips after so many steps, and under the clips of others."""
+    compat = "cl4ac-2021" if isinstance(negative, EpochCaption) else ""
+    model = replace(CL4AC, matching=Matching(negative), compat=compat)
+    objective = Captioning(model, label_smoothing=0.0)
     optimizer = Optimizer(learning_rate=2e-3, weight_decay=0.0)
-    given = objective, optimizer, STEPS
+    given = objective, optimizer, steps
     mesh = make_mesh(MeshConfig(data=1), jax.devices()[:1])
     batch = batch_of(negative, 0)
     state = fresh_state(*given, batch, 0, abstract_state(*given, batch, mesh, Rules()))
     step = jax.jit(make_train_step(*given), donate_argnums=0)
-    for number in range(STEPS):
+    for number in range(steps):
         state, _ = step(state, batch_of(negative, number), jnp.uint32(0), np.int32(number))
-    fresh = batch_of(negative, STEPS + 1)
+    fresh = batch_of(negative, steps + 1)
     _, _, metrics = jax.jit(lambda v, b: objective.loss(v, b, {}, False))(state.variables, fresh)
     control = jax.jit(lambda v, b: matching_controls(objective, v, b))(state.variables, fresh)
     return tuple(
@@ -79,12 +80,13 @@ def learnt(negative: Negative) -> tuple[float, float]:
     )
 
 
-@pytest.mark.parametrize(
-    ("negative", "by_the_sentence"), [(EpochCaption(), True), (AnotherCaption(), False)]
-)
-def test_only_the_published_negatives_are_told_by_the_sentence_alone(
-    negative: Negative, by_the_sentence: bool
-) -> None:
-    accuracy, caption_only = learnt(negative)
+def test_the_published_negative_is_told_by_the_sentence_alone() -> None:
+    accuracy, caption_only = learnt(EpochCaption(), 60)
+    assert accuracy > 0.95
+    assert caption_only > 0.95
+
+
+def test_another_caption_is_told_by_hearing_only() -> None:
+    accuracy, caption_only = learnt(AnotherCaption(), 300)
     assert accuracy > 0.85
-    assert caption_only > 0.95 if by_the_sentence else caption_only < 0.6
+    assert 0.3 < caption_only < 0.65

@@ -118,7 +118,7 @@ def test_a_row_without_another_keeps_its_own_sentence_which_is_true() -> None:
     assert np.asarray(found.negative_true).all()
 
 
-@pytest.mark.parametrize("name", ["scene_id", "program_id", "source_id"])
+@pytest.mark.parametrize("name", ["content_id", "source_id", "text_id"])
 def test_what_two_rows_share_makes_the_negative_true(name: str) -> None:
     batch = replace(clip_features(2), **{name: jnp.zeros(2, jnp.int32)})
     assert np.asarray(with_negatives(BATCH, batch, jax.random.key(0)).negative_true).all()
@@ -161,18 +161,38 @@ def test_clips_of_other_rows_move_and_sentences_stay() -> None:
     np.testing.assert_array_equal(heard.features_1, jnp.roll(batch.features_1, ROLLED, axis=0))
     np.testing.assert_array_equal(heard.length_1, jnp.roll(batch.length_1, ROLLED))
     assert np.asarray(counted).all()
-    alike = replace(batch, scene_id=batch.scene_id.at[ROLLED].set(batch.scene_id[0]))
+    alike = replace(batch, content_id=batch.content_id.at[ROLLED].set(batch.content_id[0]))
     assert np.asarray(other_clips(alike)[1]).sum() == ROWS - 1
     ending = replace(batch, valid=jnp.arange(ROWS) < ROWS - 1)
     assert np.asarray(other_clips(ending)[1]).sum() == ROWS - 2
 
 
-def test_a_head_that_hears_nothing_scores_the_same_under_other_clips() -> None:
-    matched, batch = scored(), clip_features(ROWS)
-    alone = caption_only(UNIFORM, matched, batch)["matching_caption_only"]
-    np.testing.assert_allclose(
-        mean(alone), mean(matching_terms(UNIFORM, matched, batch)[1]["matching_accuracy"])
+def test_a_negative_that_the_other_clips_bear_out_is_not_counted() -> None:
+    batch = clip_features(ROWS)
+    of_the_given = replace(
+        batch,
+        negative=batch.negative.at[ROLLED].set(batch.tokens[0]),
+        negative_mask=batch.negative_mask.at[ROLLED].set(batch.tokens_mask[0]),
     )
+    counted = np.asarray(other_clips(of_the_given)[1])
+    assert not counted[ROLLED] and counted.sum() == ROWS - 1
+
+
+@pytest.mark.parametrize("rows", [2, 3])
+def test_batches_of_a_few_rows_have_other_clips_too(rows: int) -> None:
+    heard, counted = other_clips(clip_features(rows))
+    assert np.asarray(counted).all()
+    assert (np.abs(heard.features_1 - clip_features(rows).features_1).max(axis=(1, 2)) > 0).all()
+
+
+def test_sentences_that_give_themselves_away_are_seen_although_both_are_denied() -> None:
+    """A model that hears denies either under other clips; which it holds for likelier tells."""
+    batch, denied = clip_features(ROWS), jnp.array([4.0, 0.0])
+    likelier = jnp.where(jnp.arange(ROWS)[:, None] < 6, jnp.array([0.0, 1.0]), 0.0)
+    matched = Matched(denied + likelier, jnp.tile(denied, (ROWS, 1)))
+    assert mean(matching_terms(UNIFORM, matched, batch)[1]["matching_accuracy"]) == 0.5
+    alone = caption_only(UNIFORM, matched, batch)["matching_caption_only"]
+    assert mean(alone) == (6 + 0.5 * 2) / ROWS
 
 
 def test_the_loss_reaches_the_frames_the_words_and_the_head() -> None:

@@ -17,19 +17,24 @@ def identity(example: Example) -> Ids:
     """The ids of an example by the names that a row has them under.
 
     scene_id      equal for examples of equal, non-empty `scene`
-    program_id    for pairs of the same edits, where these are known
-    source_id     for examples of the same clips, where these have names
+    content_id    for pairs of the same edits; where these are unknown, as scene_id
+    source_id     for examples of the same clips, by their names or else their recordings
+    text_id       for examples with the same references
     question_id   for examples that are asked the same
 
-    The first three are else the example's own.
+    What is not known of an example is its own.
     """
     own = f"id:{example.id}"
-    program = "" if example.edits is None else f"program:{sorted(map(_told, example.edits))}"
-    clips = f"clips:{[clip.name for clip in example.clips]}" if example.clips else ""
+    scene = f"scene:{example.scene}" if example.scene else own
+    clips = [clip.name for clip in example.clips] or sorted(example.recordings)
+    known = example.edits is not None
     return {
-        "scene_id": _number(f"scene:{example.scene}" if example.scene else own),
-        "program_id": _number(program or own),
-        "source_id": _number(clips or own),
+        "scene_id": _number(scene),
+        "content_id": _number(
+            f"edits:{sorted(map(_told, example.edits or ()))}" if known else scene
+        ),
+        "source_id": _number(f"clips:{clips}" if clips else own),
+        "text_id": _number(f"texts:{sorted(example.captions)}" if example.captions else own),
         "question_id": _number(f"prompt:{example.prompt}"),
     }
 

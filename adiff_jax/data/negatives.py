@@ -30,7 +30,8 @@ _STREAM, _EPOCHS = 4, 5  # 0 to 3 are those of `order` and `buckets`
 
 
 class Drawn(NamedTuple):
-    """A sentence, None for the own one, and whether it is known to be true of its clips."""
+    """A sentence, None for the own one, and whether it is known to be true of its clips, or no
+    other could be found."""
 
     text: str | None
     true: bool
@@ -99,23 +100,37 @@ class Negatives:
 
 def is_true_of(example: Example, other: Truth, text: str) -> bool:
     """Whether `text`, a caption of `other`, is known to be true of `example`: one and the same, or
-    of the same recordings, the same edits, the same sounds, or in the same words."""
+    of the same recordings, the same edits (where these are unknown, the same sounds), or in the
+    same words."""
     recordings = set(example.recordings)
     return (
         other.id == example.id
         or (bool(recordings) and recordings == set(other.recordings))
         or (example.edits is not None and _set(example.edits) == _set(other.edits))
-        or (example.heard is not None and _sounds(example) == _sounds(other))
+        or (
+            example.edits is None
+            and example.heard is not None
+            and _sounds(example) == _sounds(other)
+        )
         or _words(text) in map(_words, example.captions)
     )
 
 
 def swap_is_true(example: Example) -> bool:
     """Whether the own sentence stays true when the clips are exchanged, or may: a program that is
-    its own inverse, and a caption of single clips, which may be alike in what it says."""
-    if example.tier == 0 and example.prompt:
+    its own inverse, a clip paired with itself, and a caption of single clips, which may be alike in
+    what it says."""
+    if (example.tier == 0 and example.prompt) or _one_clip_twice(example):
         return True
     return example.edits is not None and _set(map(reverse, example.edits)) == _set(example.edits)
+
+
+def _one_clip_twice(example: Example) -> bool:
+    names = [clip.name for clip in example.clips]
+    if len(names) == 2 and names[0] == names[1]:
+        return True
+    held = example.embeddings or example.features or example.waves
+    return len(held) == 2 and np.array_equal(held[0], held[1])
 
 
 def edited(example: Example, bits: np.random.PCG64) -> Drawn:

@@ -23,10 +23,9 @@ class Matched:
 def at_last_word(hidden: Float[Array, "b t d"], mask: Bool[Array, "b t"]) -> Float[Array, "b d"]:
     """The state that has read the whole sentence but its end, float32.
 
-    State i has read the words before i, and `mask` counts the end: the last word of a sentence of n
-    tokens has been read at n - 1.
+    State i has read the words before i, and the last place in `mask` is that of the end.
     """
-    last = jnp.maximum(mask.sum(axis=1) - 1, 0)
+    last = jnp.where(mask.any(axis=1), mask.shape[1] - 1 - mask[:, ::-1].argmax(axis=1), 0)
     found = jnp.take_along_axis(hidden, last[:, None, None], axis=1)[:, 0]
     return found.astype(jnp.float32)
 

@@ -257,13 +257,43 @@ def test_a_worker_can_receive_them() -> None:
 
 
 def test_ids_are_equal_where_examples_are() -> None:
-    one = example(id="1", edits=(DOG, CAT), scene="s", clips=(Clip("a"), Clip("b")), prompt="p")
-    two = example(id="2", edits=(CAT, DOG), scene="s", clips=(Clip("a"), Clip("b")), prompt="p")
-    assert identity(one) == identity(two)
-    other = example(id="3", edits=(CAT,), scene="t", clips=(Clip("b"), Clip("a")), prompt="q")
-    assert all(identity(one)[name] != identity(other)[name] for name in identity(one))
-    bare = [identity(example(id=name)) for name in ("x", "y")]
+    clips = (Clip("a"), Clip("b"))
+    given = {"scene": "s", "clips": clips, "prompt": "p", "captions": ("x", "y")}
+    one = identity(example(id="1", edits=(DOG, CAT), **given))
+    two = identity(example(id="2", edits=(CAT, DOG), **{**given, "captions": ("y", "x")}))
+    assert one == two
+    other = {"scene": "t", "clips": clips[::-1], "prompt": "q", "captions": ("x",)}
+    apart = identity(example(id="3", edits=(CAT,), **other))
+    assert all(one[name] != apart[name] for name in one)
+
+
+def test_what_is_not_known_of_an_example_is_its_own() -> None:
+    bare = [identity(example(id=name, captions=())) for name in ("x", "y")]
     assert [name for name in bare[0] if bare[0][name] == bare[1][name]] == ["question_id"]
+    scenes = [identity(example(id=name, scene="s")) for name in ("x", "y")]
+    assert scenes[0]["content_id"] == scenes[1]["content_id"]
+    unlike = [identity(example(id="x", scene="s", edits=(edit,))) for edit in (DOG, CAT)]
+    assert unlike[0]["content_id"] != unlike[1]["content_id"]
+    heard = [
+        identity(example(id=n, recordings=r)) for n, r in (("x", ("a", "b")), ("y", ("b", "a")))
+    ]
+    assert heard[0]["source_id"] == heard[1]["source_id"]
+
+
+def test_a_clip_paired_with_itself_has_no_order() -> None:
+    same, wave = (Clip("a"), Clip("a")), np.ones(4, np.float32)
+    assert swap_is_true(example(clips=same, tier=1))
+    assert swap_is_true(example(waves=(wave, wave.copy())))
+    assert not swap_is_true(example(waves=(wave, 2 * wave), clips=(Clip("a"), Clip("b"))))
+
+
+def test_pairs_of_the_same_sounds_and_other_edits_are_told_apart() -> None:
+    sounds = {"heard": (("dog",), ("dog",)), "backgrounds": ("rain", "rain")}
+    louder, quieter = Edit("louder", "dog"), Edit("quieter", "dog")
+    assert not is_true_of(
+        example(edits=(louder,), **sounds), truth(edits=(quieter,), **sounds), "x"
+    )
+    assert is_true_of(example(**sounds), truth(**sounds), "x")
 
 
 def test_a_weight_of_nothing_is_refused() -> None:

@@ -26,7 +26,9 @@ def encode_wave(wave: np.ndarray, rate: int = 16_000, seconds: float = 0.01) -> 
 def test_keys_are_fields_of_the_batch() -> None:
     row = replace(toy_encode(prompt_tokens=3), classes=("dog",))(ASKED, 1, 0)
     fields = {field.name for field in dataclasses.fields(Batch)}
-    assert row.keys() == fields - {"features_1", "features_2"}
+    of_caches = {"features_1", "features_2"}
+    of_the_matching_loss = {"negative", "negative_mask", "negative_true"}
+    assert row.keys() == fields - of_caches - of_the_matching_loss
 
 
 def test_dtypes_are_those_the_batch_documents() -> None:
@@ -36,6 +38,10 @@ def test_dtypes_are_those_the_batch_documents() -> None:
         "valid": "bool",
         "example_id": "int32",
         "scene_id": "int32",
+        "content_id": "int32",
+        "source_id": "int32",
+        "text_id": "int32",
+        "question_id": "int32",
         "changed": "bool",
         "audio_1": "float32",
         "audio_2": "float32",

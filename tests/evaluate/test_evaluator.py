@@ -7,7 +7,7 @@ import pytest
 
 from adiff_jax.data.schema import Edit, Truth
 from adiff_jax.data.synth.captions import read_edits
-from adiff_jax.data.synth.tier_reader import read_explanation
+from adiff_jax.data.synth.tier_reader import named_sounds, read_explanation
 from adiff_jax.evaluate.captions import CaptionConfig
 from adiff_jax.evaluate.evaluator import Generated, check_ids, evaluate
 from adiff_jax.evaluate.explanations import Readers
@@ -18,7 +18,7 @@ GLOBAL_BATCH = 8
 CONFIG = ScoreConfig(
     CaptionConfig(metrics=("bleu", "rouge_l", "cider_d"), tokenization="plain"), resamples=100
 )
-READERS = Readers(read_edits, read_explanation)
+READERS = Readers(read_edits, read_explanation, named_sounds)
 SENTENCES = ("add a dog bark", "remove the dog bark", "nothing was changed")
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from adiff_jax.data.schema import Edit, Truth
 from adiff_jax.data.synth.captions import read_edits
-from adiff_jax.data.synth.tier_reader import read_explanation
+from adiff_jax.data.synth.tier_reader import named_sounds, read_explanation
 from adiff_jax.evaluate import baselines, captions
 from adiff_jax.evaluate.captions import CaptionConfig, MetricError
 from adiff_jax.evaluate.difference import compare
@@ -18,7 +18,7 @@ from adiff_jax.evaluate.scoring import ScoreConfig, measure, score, write_metric
 from adiff_jax.evaluate.table import markdown_table
 
 PLAIN = CaptionConfig(metrics=("bleu", "rouge_l", "cider_d"), tokenization="plain")
-READERS = Readers(read_edits, read_explanation)
+READERS = Readers(read_edits, read_explanation, named_sounds)
 CONFIG = ScoreConfig(PLAIN, resamples=200)
 SAID = {"add": "add a dog bark", "remove": "remove the dog bark"}
 

@@ -10,7 +10,7 @@ from adiff_jax.data.sources import SynthPairs, open_source
 from adiff_jax.data.synth.captions import read_edits
 from adiff_jax.data.synth.library import Procedural
 from adiff_jax.data.synth.recipe import Recipe
-from adiff_jax.data.synth.tier_reader import read_explanation
+from adiff_jax.data.synth.tier_reader import named_sounds, read_explanation
 from adiff_jax.evaluate.captions import CaptionConfig
 from adiff_jax.evaluate.difference import compare
 from adiff_jax.evaluate.explanations import Readers
@@ -20,7 +20,7 @@ from adiff_jax.evaluate.table import markdown_table
 
 PLAIN = CaptionConfig(metrics=("bleu", "cider_d"), tokenization="plain")
 CONFIG = ScoreConfig(PLAIN, resamples=100)
-READERS = Readers(read_edits, read_explanation)
+READERS = Readers(read_edits, read_explanation, named_sounds)
 SIZE = 32
 
 

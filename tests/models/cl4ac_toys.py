@@ -32,8 +32,9 @@ def identities(rows: int) -> dict[str, jax.Array]:
     """Rows that differ in everything but what is asked."""
     number = jnp.arange(rows, dtype=jnp.int32)
     return {
-        "program_id": number + 200,
+        "content_id": number + 200,
         "source_id": number + 300,
+        "text_id": number + 400,
         "question_id": jnp.zeros(rows, jnp.int32),
     }
 

@@ -85,6 +85,7 @@ def test_the_log_tells_of_the_matching_loss(cl4ac_run: Path) -> None:
     assert all(0 <= scored[f"validation/{name}"] <= 1 for name in names)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_run(cl4ac_run: Path, tmp_path: Path) -> None:
     run.train(tiny_run.cl4ac(), tmp_path / "again")
     clocks = {"step_seconds", "examples_per_second", "audio_seconds_per_second",
@@ -276,6 +277,7 @@ def test_a_tagger_gives_its_encoder_and_a_run_everything(cl4ac_run: Path, tagger
         starting_from(tiny_run.adc("x"), [str(cl4ac_run)])
 
 
+@pytest.mark.slow
 def test_the_matching_loss_on_pairs_is_trained_and_logged(tmp_path: Path, tagger_run: Path) -> None:
     adc = tiny_run.adc(str(tagger_run))
     model = replace(adc.model, matching=Matching(EditedCaption()))
@@ -285,6 +287,7 @@ def test_the_matching_loss_on_pairs_is_trained_and_logged(tmp_path: Path, tagger
     assert 0 <= step["false_negatives"] < 1  # the pairs of which nothing changed
 
 
+@pytest.mark.slow
 def test_a_grid_on_cached_clips(tagger_run: Path, tmp_path: Path) -> None:
     """Baseline and loss, trained on the frames of a tagger and told apart by sounds."""
     ours = replace(tiny_run.cl4ac(), word_vectors=None)

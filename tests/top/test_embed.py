@@ -458,14 +458,14 @@ def test_a_damaged_file_is_named_with_the_way_out(copied: Path, name: str, conte
 def test_a_run_from_another_encoder_is_refused(
     cache: Path, tagger_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    restore = run.restore
+    restore = starting.restore
 
     def changed(directory: Any) -> Any:
         experiment, variables, step = restore(directory)
         variables["params"]["encoder"]["network"]["dense_1"]["bias"][0] += 1e-6
         return experiment, variables, step
 
-    monkeypatch.setattr(run, "restore", changed)
+    monkeypatch.setattr(starting, "restore", changed)
     with pytest.raises(ConfigError, match="of another encoder than .*: start from .*tagger, which"):
         run.train(on(adiff(tagger_run), cache), tmp_path / "run")
     assert not (tmp_path / "run" / "experiment.json").exists()

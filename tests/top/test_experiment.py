@@ -26,9 +26,11 @@ from adiff_jax.experiment import (
     load_experiment,
 )
 from adiff_jax.experiment_json import _tag, from_json, to_json
+from adiff_jax.matching import EditedCaption, InBatch, Matching, SwappedOrder
 from adiff_jax.models.adc import Adc
 from adiff_jax.models.adiff import Adiff
 from adiff_jax.models.byola import ByolA
+from adiff_jax.models.cl4ac import Cl4ac
 from adiff_jax.models.language_model import LanguageModel
 from adiff_jax.models.tagger import Tagger
 
@@ -59,6 +61,9 @@ def fitted(base: Any, name: str, part: Any) -> Any:
     if isinstance(part, Data) and CachedEmbeddings in classes_in(part):
         encode = EncodeConfig(rate=Adiff().encoder.frontend.rate, prompt_tokens=40)
         return Experiment(model=Adiff(), data=dataclasses.replace(part, encode=encode))
+    of_pairs = SwappedOrder, EditedCaption
+    if isinstance(base, Cl4ac) and isinstance(part, Matching):
+        part = part if not isinstance(part.negative, of_pairs) else Matching(InBatch())
     return dataclasses.replace(base, **{name: part})
 
 

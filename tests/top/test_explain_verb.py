@@ -281,7 +281,7 @@ def test_every_pair_of_a_table_is_answered_as_it_is_alone(
 ):
     out = tmp_path / "new" / "said.jsonl"
     assert told(table, out, "--tier", "2") == 1
-    assert "9 pairs answered, 1 with a clip that cannot be used" in capsys.readouterr().out
+    assert "9 rows answered, 1 with a clip that cannot be used" in capsys.readouterr().out
     found = lines_of(out)
     assert set(found) == {f"pair {number}" for number in range(10)}
     broken = found.pop("pair 3")
@@ -326,11 +326,11 @@ def test_an_interrupted_table_goes_on_and_ends_with_the_same_lines(
     # what cannot be used is tried again
     assert told(table, out, "--decode", decode) == 1
     said = capsys.readouterr().out
-    assert "3 pairs answered, 6 were there, 1 with a clip that cannot be used" in said
+    assert "3 rows answered, 6 were there, 1 with a clip that cannot be used" in said
     assert lines_of(out) == whole
     write_audio(tmp_path / "absent.wav", np.full(RATE, 0.1, np.float32), RATE)
     assert told(table, out, "--decode", decode) == 0
-    assert "1 pairs answered, 9 were there" in capsys.readouterr().out
+    assert "1 rows answered, 9 were there" in capsys.readouterr().out
     assert all("text" in line for line in lines_of(out).values())
     answered = len(calls)
     assert told(table, out, "--decode", decode or loaded.usual_decode) == 0

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from adiff_jax import opened, run, starting, validate
 from adiff_jax import parts as parts_room
-from adiff_jax import run, starting, validate
 from adiff_jax.checkpoint.checkpoints import CheckpointError
 from adiff_jax.checkpoint.run_directory import RunDirectoryError
 from adiff_jax.data.tokenizers import Words, build_tokenizer
@@ -51,7 +51,7 @@ def test_a_trained_run_is_loaded_from_its_directory_and_nothing_else(
         raise AssertionError(f"{config} was opened")
 
     monkeypatch.setattr(run, "open_for", closed)
-    monkeypatch.setattr(parts_room, "open_source", closed)
+    monkeypatch.setattr(opened, "open_source", closed)
     monkeypatch.chdir(tmp_path)
     moved = run.load_trained("copied")
     assert moved.step == trained.step == 4
@@ -85,7 +85,7 @@ def test_a_checkpoint_without_tokenizer_is_refused_and_the_file_named(adc_copy: 
 def test_a_tagger_is_loaded_without_its_recordings(
     tagger_run: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    trained_on = parts_room.open_data(tiny_run.tagger().data.train)
+    trained_on = opened.open_data(tiny_run.tagger().data.train)
     monkeypatch.setattr(run, "open_for", None)
     assert run.load_trained(tagger_run).parts.classes == trained_on.classes
 
@@ -333,7 +333,7 @@ def test_validation_captions_that_cannot_be_said_are_counted_and_no_error(
     for name in ("fit", "plot_curves"):
         monkeypatch.setattr(run, name, lambda *_, **__: None)
     other = replace(tiny_run.pairs("validation", 8), tier=1)
-    run.train(worded(validation=other), tmp_path)
+    run.train(worded(validation=other, encode=replace(tiny_run.ENCODE, max_tokens=64)), tmp_path)
     (said,) = capsys.readouterr().err.splitlines()
     assert said.startswith("note: data.validation, references: ") and "whereas (" in said
 
