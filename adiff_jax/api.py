@@ -214,7 +214,7 @@ class Explainer:
             return strategy
         if not isinstance(strategy, Beam) or strategy.size < n_best:
             raise ValueError(f"n_best={n_best} needs decode='beam:{n_best}' or a wider beam")
-        return Beam(strategy.size, strategy.length_penalty, n_best)
+        return replace(strategy, n_best=n_best)
 
     def asked(self, tier: int | None, caption: str, prompt: str, whole: bool) -> str:
         """The prompt of a call, "" for a model that reads none.
@@ -291,7 +291,7 @@ class Explainer:
 def _framed(model: object) -> FrameEncoder:
     """The encoder of a model that compares clips frame by frame; ValueError for another."""
     if not isinstance(model, Adc):
-        raise ValueError("this model hears a clip as one vector: there is no attention over time")
+        raise ValueError("this model does not compare frames: there is no attention over time")
     return model.encoder
 
 

@@ -14,7 +14,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class AnotherCaption:
-    """A caption of another example of the source, asked the same, drawn uniformly."""
+    """A caption of another example of the source, asked the same, drawn uniformly.
+
+    Made explanations of tier 2 and 3 cost a rendering each: `InBatch` has them at hand.
+    """
 
 
 @dataclass(frozen=True)
@@ -60,9 +63,9 @@ class Matching:
     weight: float = 1.0
 
     def __post_init__(self) -> None:
-        if not self.weight > 0:
+        if not 0 < self.weight < float("inf"):
             raise ValueError(
-                f"Matching.weight is {self.weight}: give more than 0, or set matching to None"
+                f"Matching.weight is {self.weight}: give a number above 0, or set matching to None"
             )
 
     @property

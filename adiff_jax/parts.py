@@ -69,6 +69,13 @@ class Parts:
                 "the run starts from, if any, must have as many)"
             )
 
+        end = None if tokenizer is None else tokenizer.end_id
+        if isinstance(model, Cl4ac) and model.compat and end not in (None, model.decoder.end_id):
+            raise ConfigError(
+                f"model.decoder.end_id is {model.decoder.end_id}, but the tokenizer ends sentences "
+                f"with {end}, which model.compat learns as padding: set it to that"
+            )
+
     @cached_property
     def objective(self) -> Captioning | Tagging | LanguageModelling:
         return self.experiment.objective(constrainer(self.mesh))
@@ -193,6 +200,9 @@ def assemble(experiment: Experiment, train_source: Source, tokenizer: Tokenizer 
             return Parts(experiment, mesh, None, names)
         case _:
             texts = list(train_source.texts())
+            if not texts:
+                kind = type(experiment.data.train).__name__
+                raise ConfigError(f"data.train is {kind}, which has no captions to train on")
             if tokenizer is None:
                 asked = [text for texts_of in PARAPHRASES.values() for text in texts_of]
                 known = texts + asked if experiment.data.encode.prompt_tokens else texts

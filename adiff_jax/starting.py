@@ -16,9 +16,10 @@ from adiff_jax.experiment_json import from_json
 from adiff_jax.models.adc import Adc
 from adiff_jax.models.adiff import Adiff
 from adiff_jax.models.cl4ac import Cl4ac
+from adiff_jax.models.cnn10 import Cnn10
 from adiff_jax.models.language_model import LanguageModel
 from adiff_jax.models.tagger import Tagger
-from adiff_jax.parts import Parts
+from adiff_jax.parts import Parts, note
 from adiff_jax.protocol import Variables
 from adiff_jax.train.state import overlay
 from adiff_jax.word_vectors import overlay_vectors, train_vectors
@@ -28,10 +29,11 @@ def starting_from(experiment: Experiment, runs: Sequence[str]) -> Experiment:
     """The experiment with everything that fits taken from other runs, each by what it trained.
 
     A tagger gives ADIFF its clip encoder (and head), a language model its language model, a run of
-    the same kind of model all its parameters. Raises ConfigError for a run that has nothing to
-    give.
+    the same kind of model all its parameters. A Cnn10 of another frontend gives its blocks, but not
+    what normalises the log-mel. Raises ConfigError for a run that has nothing to give.
     """
     starts = []
+    subtrees: tuple[tuple[str, str], ...]
     for path in runs:
         there = from_json(RunDirectory.at(path).read_experiment()).model
         match there, experiment.model:
@@ -39,6 +41,10 @@ def starting_from(experiment: Experiment, runs: Sequence[str]) -> Experiment:
                 subtrees = (("", "clips"),)
             case LanguageModel(), Adiff():
                 subtrees = (("lm", "lm"),)
+            case Tagger(encoder=Cnn10() as heard), Cl4ac(encoder=Cnn10() as hears) if (
+                heard.frontend != hears.frontend
+            ):
+                subtrees = _blocks(hears)
             case Tagger(), Adc() | Cl4ac():
                 subtrees = (("encoder", "encoder"),)
             case (
@@ -56,6 +62,16 @@ def starting_from(experiment: Experiment, runs: Sequence[str]) -> Experiment:
                 )
         starts.append(StartFrom(path, subtrees))
     return replace(experiment, start=(*experiment.start, *starts))
+
+
+def _blocks(encoder: Cnn10) -> tuple[tuple[str, str], ...]:
+    places = [
+        f"encoder/{kind}_{block}_{half}"
+        for block in range(1, len(encoder.filters) + 1)
+        for half in (1, 2)
+        for kind in ("conv", "norm")
+    ]
+    return tuple((place, place) for place in places)
 
 
 def check_starts(experiment: Experiment) -> None:
@@ -95,10 +111,25 @@ def pretrained(starts: tuple[StartFrom, ...]) -> Callable[[Variables], Variables
             _, source, _ = restore(RunDirectory.at(start.run))
             if start.grow_channels:
                 source = grown(source, variables, start.subtrees)
-            variables = overlay(variables, source, start.subtrees)
+            subtrees = _without_head(start.subtrees, source, variables)
+            if subtrees != start.subtrees:
+                note(
+                    f"{start.run}: only one of the two runs has a matching head, which is not taken"
+                )
+            variables = overlay(variables, source, subtrees)
         return variables
 
     return lay_over
+
+
+def _without_head(
+    subtrees: tuple[tuple[str, str], ...], source: Variables, target: Variables
+) -> tuple[tuple[str, str], ...]:
+    """`subtrees`, where that is everything, without a matching head that only one side has."""
+    ours, theirs = ({*side["params"]} for side in (target, source))
+    if subtrees != (("", ""),) or "matching" not in ours ^ theirs:
+        return subtrees
+    return tuple((name, name) for name in sorted((ours | theirs) - {"matching"}))
 
 
 def grown(source: Variables, target: Variables, subtrees: tuple[tuple[str, str], ...]) -> Variables:
@@ -166,6 +197,9 @@ def with_vectors(
             f"word_vectors: {type(experiment.model).__name__} has no text decoder of its own; "
             "leave them out"
         )
+    if any(here in ("", "decoder") for start in experiment.start for _, here in start.subtrees):
+        note("word_vectors are left out: the run that training starts from gives the words")
+        return before
     width = experiment.model.decoder.width
     vectors = train_vectors(source.texts(), parts.tokenizer, width, experiment.word_vectors)
 

@@ -3,7 +3,8 @@
     adiff data clotho --audio AUDIO --train clotho_captions_development.csv \\
         --validation clotho_captions_validation.csv --test clotho_captions_evaluation.csv \\
         --out tables/clotho
-    adiff train configs/cl4ac_2021.py --workdir runs/cl4ac_2021
+    adiff convert cnn10 Cnn10_mAP=0.380.pth runs/cnn10
+    adiff train configs/cl4ac_2021.py --workdir runs/cl4ac_2021 --init runs/cnn10
     adiff evaluate runs/cl4ac_2021 --split test --decode beam:2,stops=each
 
 What stays ours: the best checkpoint is selected on validation (theirs on test), an epoch draws a

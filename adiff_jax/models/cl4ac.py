@@ -23,8 +23,8 @@ from adiff_jax.models.matching import matched
 from adiff_jax.models.text_decoder import DecoderCache, TextDecoder, TextDecoderModule
 
 Compat = Literal["", "cl4ac-2021"]
-"""Whose loss: "" is our own; the published code also learns to say the padding, the end token, as
-often as a row is padded, and has one negative for all rows of an epoch."""
+"""Whose conventions: "" is our own. The published code hears the zeros that a clip is padded with,
+learns to say the padding of a row, the end token, and has one negative for all rows of an epoch."""
 
 
 @dataclass(frozen=True)
@@ -90,12 +90,15 @@ class Cl4acModel(nn.Module):
         if batch.features_1 is not None:
             index = jnp.arange(batch.features_1.shape[1])[None]
             return batch.features_1, index < batch.length_1[:, None]
+        lengths = batch.length_1
+        if self.config.compat:
+            lengths = jnp.full_like(lengths, batch.audio_1.shape[1])
         return hear(
             self.encoder,
             self.config.encoder,
             self.config.augment,
             batch.audio_1,
-            batch.length_1 * batch.valid,  # padding rows take no part in batch statistics
+            lengths * batch.valid,  # padding rows take no part in batch statistics
             self.make_rng("augment") if train else None,
             train and not self.config.freeze_encoder,
         )

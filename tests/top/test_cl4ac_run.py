@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -15,17 +16,23 @@ from adiff_jax import api, cli, run
 from adiff_jax.ablate import Cell, Grid, run_cells
 from adiff_jax.answer import Answering, answer
 from adiff_jax.api import Explainer
+from adiff_jax.arrays import Batch
 from adiff_jax.audio.io import write_audio
 from adiff_jax.checkpoint.run_directory import RunDirectory
 from adiff_jax.data.builders.tables import build_tables
-from adiff_jax.data.pipeline import ExampleError
+from adiff_jax.data.pipeline import ExampleError, load_row
 from adiff_jax.data.sources import open_source
 from adiff_jax.data.tokenizers import BytePairs, load_tokenizer
+from adiff_jax.data.transforms import Encode, EncodeConfig
+from adiff_jax.decode.beam import Beam
 from adiff_jax.evaluate.predictions import read_predictions
-from adiff_jax.experiment import ConfigError, Split
+from adiff_jax.experiment import ConfigError, Data, Split, load_experiment
+from adiff_jax.experiment_json import to_json
 from adiff_jax.grid_table import collect
 from adiff_jax.matching import EditedCaption, InBatch, Matching
-from adiff_jax.starting import restore, starting_from
+from adiff_jax.models.cnn10 import Cnn10
+from adiff_jax.models.tagger import Tagger
+from adiff_jax.starting import pretrained, restore, starting_from, with_vectors
 from adiff_jax.word_vectors import train_vectors
 from tests.top import tiny_run
 from tests.top.conftest import Quickly
@@ -43,19 +50,19 @@ def cl4ac_run(tmp_path_factory: pytest.TempPathFactory, quickly: Quickly) -> Pat
 
 
 @pytest.fixture(scope="module")
-def trained(cl4ac_run: Path) -> run.Trained:
+def loaded(cl4ac_run: Path) -> run.Trained:
     return run.load_trained(cl4ac_run)
 
 
 @pytest.fixture(scope="module")
-def scores(trained: run.Trained, quickly: Quickly) -> dict[str, Any]:
+def scores(loaded: run.Trained, quickly: Quickly) -> dict[str, Any]:
     with quickly():
-        return answer(trained, "clips", Answering())
+        return answer(loaded, "clips", Answering())
 
 
 @pytest.fixture(scope="module")
-def captioner(trained: run.Trained) -> Explainer:
-    return Explainer(trained)
+def captioner(loaded: run.Trained) -> Explainer:
+    return Explainer(loaded)
 
 
 @pytest.fixture(scope="module")
@@ -129,18 +136,18 @@ def test_five_references_stand_by_each_prediction(cl4ac_run: Path, scores: dict[
 
 
 def test_the_table_of_clips_has_no_row_of_pairs(
-    cl4ac_run: Path, trained: run.Trained, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+    cl4ac_run: Path, loaded: run.Trained, capsys: pytest.CaptureFixture[str], monkeypatch: Any
 ) -> None:
     monkeypatch.setattr("adiff_jax.train.compilation.enable_compile_cache", lambda: None)
-    monkeypatch.setattr(run, "load_trained", lambda path: trained)
+    monkeypatch.setattr(run, "load_trained", lambda path: loaded)
     cli.main(["evaluate", str(cl4ac_run), "--split", "clips"])
     printed = capsys.readouterr().out
     assert "events.f1" in printed and "background.accuracy" in printed
     assert "operation.accuracy" not in printed and "program.exact" not in printed
 
 
-def test_controls_know_single_clips(trained: run.Trained) -> None:
-    found = answer(trained, "clips", Answering(control="shuffled-audio"))
+def test_controls_know_single_clips(loaded: run.Trained) -> None:
+    found = answer(loaded, "clips", Answering(control="shuffled-audio"))
     assert found["control"] == "shuffled-audio"
     assert "sounds" in found
 
@@ -213,14 +220,15 @@ def test_a_table_of_clips_is_answered_and_goes_on(
 
 
 def test_tables_of_clips_are_evaluated(
-    trained: run.Trained, cl4ac_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    loaded: run.Trained, cl4ac_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     build_tables({"test": open_source(tiny_run.captioned("other", 5))}, tmp_path / "mine", False)
     monkeypatch.setattr("adiff_jax.train.compilation.enable_compile_cache", lambda: None)
-    monkeypatch.setattr(run, "load_trained", lambda path: trained)
+    monkeypatch.setattr(run, "load_trained", lambda path: loaded)
     cli.main(["evaluate", str(cl4ac_run), "--table", str(tmp_path / "mine")])
-    assert "rouge_l" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "rouge_l" in printed and "background.accuracy" in printed
     assert len(read_predictions(cl4ac_run / "predictions" / "mine.jsonl")) == 5
 
 
@@ -275,6 +283,76 @@ def test_a_tagger_gives_its_encoder_and_a_run_everything(cl4ac_run: Path, tagger
     assert start.subtrees == (("", ""),)
     with pytest.raises(ConfigError, match="it trained Cl4ac, which gives nothing to Adc"):
         starting_from(tiny_run.adc("x"), [str(cl4ac_run)])
+
+
+def laid_over(experiment: Any, run_path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Fresh variables of zeros with those of a run over them, and those of the run."""
+    objective = experiment.objective()
+    batch = jax.tree.map(lambda x: x[None], dict(load_row(
+        open_source(experiment.data.train),
+        Encode(experiment.data.encode, load_tokenizer(run_path)), 0, 0,
+    )))  # fmt: skip
+    shapes = jax.eval_shape(objective.init, jax.random.key(0), Batch(**batch))
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    starts = starting_from(replace(experiment, start=()), [str(run_path)]).start
+    return pretrained(starts)(zeros), restore(RunDirectory.at(run_path))[1]
+
+
+def test_a_run_with_the_loss_starts_one_without_and_the_other_way_round(
+    cl4ac_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours = tiny_run.cl4ac()
+    silent = replace(ours, model=replace(ours.model, matching=None), word_vectors=None)
+    found, given = laid_over(silent, cl4ac_run)
+    assert "matching" not in found["params"]
+    np.testing.assert_array_equal(
+        found["params"]["bridge_1"]["kernel"], given["params"]["bridge_1"]["kernel"]
+    )
+    assert "a matching head, which is not taken" in capsys.readouterr().err
+    run.train(replace(silent, train=replace(silent.train, steps=1)), tmp_path)
+    found, given = laid_over(ours, tmp_path)
+    assert not found["params"]["matching"]["kernel"].any()
+    np.testing.assert_array_equal(
+        found["params"]["decoder"]["output"]["kernel"],
+        given["params"]["decoder"]["output"]["kernel"],
+    )
+
+
+def test_vectors_do_not_replace_the_words_of_a_run_that_is_started_from(
+    loaded: run.Trained, cl4ac_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours = starting_from(tiny_run.cl4ac(), [str(cl4ac_run)])
+    source = open_source(ours.data.train)
+    assert with_vectors(ours, loaded.parts, source, None) is None
+    assert "word_vectors are left out" in capsys.readouterr().err
+
+
+def test_panns_cnn10_gives_its_blocks_to_another_frontend(tmp_path: Path) -> None:
+    panns = replace(tiny_run.tagger(), model=Tagger(encoder=Cnn10(), classes=8),
+                    data=Data(encode=EncodeConfig(rate=32_000)))  # fmt: skip
+    RunDirectory.at(tmp_path).claim(to_json(panns))
+    (start,) = starting_from(load_experiment("configs/cl4ac.py"), [str(tmp_path)]).start
+    assert len(start.subtrees) == 16
+    assert ("encoder/conv_4_2", "encoder/conv_4_2") in start.subtrees
+    assert all("norm_0" not in here for _, here in start.subtrees)
+
+
+def test_n_best_keeps_the_stopping_rule(captioner: Explainer) -> None:
+    assert captioner._strategy("beam:3,stops=each", 2) == Beam(3, n_best=2, stops="each")
+
+
+def test_compat_needs_the_end_of_the_vocabulary(loaded: run.Trained) -> None:
+    ours = tiny_run.cl4ac()
+    decoder = replace(ours.model.decoder, end_id=5)
+    quirky = replace(ours.model, matching=None, decoder=decoder, compat="cl4ac-2021")
+    with pytest.raises(ConfigError, match="model.decoder.end_id is 5, but the tokenizer ends"):
+        replace(loaded.parts, experiment=replace(ours, model=quirky))
+
+
+def test_labels_are_no_captions(tmp_path: Path) -> None:
+    ours = tiny_run.cl4ac()
+    labelled = replace(ours.data, train=tiny_run.mixes("train", 8))
+    refused(replace(ours, data=labelled), tmp_path, ConfigError, "LabelledMixes, which has no capt")
 
 
 @pytest.mark.slow

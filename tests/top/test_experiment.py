@@ -29,7 +29,7 @@ from adiff_jax.experiment_json import _tag, from_json, to_json
 from adiff_jax.matching import EditedCaption, InBatch, Matching, SwappedOrder
 from adiff_jax.models.adc import Adc
 from adiff_jax.models.adiff import Adiff
-from adiff_jax.models.byola import ByolA
+from adiff_jax.models.byola import ByolA, StridedByolA
 from adiff_jax.models.cl4ac import Cl4ac
 from adiff_jax.models.language_model import LanguageModel
 from adiff_jax.models.tagger import Tagger
@@ -61,6 +61,8 @@ def fitted(base: Any, name: str, part: Any) -> Any:
     if isinstance(part, Data) and CachedEmbeddings in classes_in(part):
         encode = EncodeConfig(rate=Adiff().encoder.frontend.rate, prompt_tokens=40)
         return Experiment(model=Adiff(), data=dataclasses.replace(part, encode=encode))
+    if isinstance(base, Cl4ac) and name == "augment":
+        base = dataclasses.replace(base, encoder=StridedByolA())  # Cnn10 masks by itself
     of_pairs = SwappedOrder, EditedCaption
     if isinstance(base, Cl4ac) and isinstance(part, Matching):
         part = part if not isinstance(part.negative, of_pairs) else Matching(InBatch())

@@ -102,10 +102,13 @@ class TableSource:
             prompt=truth.prompt,
             tier=truth.tier,
             clips=clips,
+            heard=truth.heard,
+            backgrounds=truth.backgrounds,
         )
 
     def truth(self, index: int) -> Truth:
         row = self._rows.pairs[index]
+        heard, backgrounds = json.loads(_text(row["heard"])) if "heard" in row else (None, None)
         return Truth(
             id=_text(row["id"]),
             references=_texts(row["references"]),
@@ -113,6 +116,8 @@ class TableSource:
             recordings=_texts(row["recordings"]),
             prompt=_text(row["prompt"]),
             tier=int(row["tier"]),
+            heard=None if heard is None else tuple(map(tuple, heard)),
+            backgrounds=None if backgrounds is None else tuple(backgrounds),
         )
 
     def clip_captions(self, index: int) -> tuple[tuple[str, ...], ...]:

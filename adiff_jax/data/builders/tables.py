@@ -187,6 +187,7 @@ def _pair_row(example: Example, numbers: list[int], captions: tuple[tuple[str, .
         "tier": example.tier,
         "captions_1": list(captions_1),
         "captions_2": list(captions_2),
+        "heard": json.dumps([example.heard, example.backgrounds]),
     }
 
 
@@ -258,6 +259,7 @@ class Pairs(_TableBuilder):
                 "tier": number,
                 "captions_1": tfds.features.Sequence(text),
                 "captions_2": tfds.features.Sequence(text),
+                "heard": text,
             },
         )
 
