@@ -106,6 +106,7 @@ def plot_clip(
     axis = figure.add_subplot(grid[0, 0])
     drawn = _spectrograms([axis], (wave,), rate)
     figure.colorbar(drawn, cax=figure.add_subplot(grid[0, 1]), label="dB, the loudest is 0")
+    axis.set_title("")  # there is no other clip to tell it from
     axis.set_xlim(0, len(wave) / rate)
     _save(figure, path_png)
 
