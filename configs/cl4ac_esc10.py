@@ -7,6 +7,9 @@
 
 Scenes of 10 s with up to three events over rain or sea waves, captioned by our grammar; the test
 split is of unseen recordings, in wordings that training never showed.
+
+Two CPU cores: 33 minutes, with other work beside it, after the tagger's 9. `fold4`, greedy: event
+F1 72, background 95. More in docs/results.md.
 """
 
 from adiff_jax.data.pipeline import LoaderConfig
