@@ -10,7 +10,6 @@ from dataclasses import replace
 
 import numpy as np
 from etils import epath
-from tqdm import tqdm
 
 from adiff_jax.audio.io import AudioError, read_audio
 from adiff_jax.data.builders.captioned_files import (
@@ -20,7 +19,13 @@ from adiff_jax.data.builders.captioned_files import (
     find_listed,
     read_listed,
 )
-from adiff_jax.data.builders.clip_files import Exclusions, covered, missing_clips, read_exclusions
+from adiff_jax.data.builders.clip_files import (
+    Exclusions,
+    covered,
+    missing_clips,
+    read_exclusions,
+    unusable_clips,
+)
 from adiff_jax.data.builders.explanations import MISSING
 from adiff_jax.data.builders.tables import TableReport, build_tables
 from adiff_jax.data.schema import Clip, Coverage, Example, Truth
@@ -101,16 +106,6 @@ class CaptionedSource:
         for clip in self.clips.values():
             yield from clip.captions
 
-    def unusable(self, progress: bool = False) -> dict[str, str]:
-        """The clips that are missing, broken or silent, and why; every one is decoded."""
-        found = {}
-        for name in tqdm(self.clips, "check clips", unit="clip", disable=not progress):
-            try:
-                self.wave(name)
-            except AudioError as error:
-                found[name] = str(error)
-        return found
-
     def _names(self, clip: ListedClip) -> tuple[str, ...]:
         file = self._files.get(clip.name)
         return (clip.name, *clip.spellings, *([file.name] if file else ()))
@@ -146,7 +141,10 @@ def build_captioned(
     as `exclude`.
     """
     sources = captioned_sources(config)
-    unusable = {split: source.unusable(progress) for split, source in sources.items()}
+    unusable = {
+        split: unusable_clips(source.clips, source.wave, progress)
+        for split, source in sources.items()
+    }
     if missing := list(dict.fromkeys(name for found in unusable.values() for name in found)):
         file = epath.Path(out_dir) / MISSING
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -5,14 +5,15 @@ inner folders of its path alone. Its name is never guessed. What is not there is
 it, unless the user has named it in a list of exclusions; how much is left is the coverage.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePosixPath
 
 from etils import epath
+from tqdm import tqdm
 
-from adiff_jax.audio.io import SUFFIXES
+from adiff_jax.audio.io import SUFFIXES, AudioError
 from adiff_jax.data.schema import Coverage
 from adiff_jax.text_files import read_text
 
@@ -111,6 +112,19 @@ def missing_clips(
         + "\n  ".join(shown)
         + f"\nWithout them there would be {coverage}."
     )
+
+
+def unusable_clips(
+    names: Iterable[str], read: Callable[[str], object], progress: bool = False
+) -> dict[str, str]:
+    """The clips that are missing, broken or silent, and why; every one is decoded by `read`."""
+    found = {}
+    for name in tqdm(names, "check clips", unit="clip", disable=not progress):
+        try:
+            read(name)
+        except AudioError as error:
+            found[name] = str(error)
+    return found
 
 
 def files_in(folder: epath.Path) -> dict[str, epath.Path]:

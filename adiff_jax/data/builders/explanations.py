@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from etils import epath
-from tqdm import tqdm
 
 from adiff_jax.audio.io import AudioError, read_audio
 from adiff_jax.data.builders.clip_files import (
@@ -19,6 +18,7 @@ from adiff_jax.data.builders.clip_files import (
     missing_clips,
     read_exclusions,
     stem_of,
+    unusable_clips,
 )
 from adiff_jax.data.builders.explanation_files import ExplainedPair, read_pairs
 from adiff_jax.data.builders.tables import TableReport, build_tables
@@ -134,16 +134,6 @@ class ExplanationSource:
         for pair in self.pairs:
             yield from pair.answers.values()
 
-    def unusable(self, progress: bool = False) -> dict[str, str]:
-        """The clips that are missing, broken or silent, and why; every one is decoded."""
-        found = {}
-        for name in tqdm(self.clips, "check clips", unit="clip", disable=not progress):
-            try:
-                self.wave(name)
-            except AudioError as error:
-                found[name] = str(error)
-        return found
-
     def _pair(self, index: int) -> ExplainedPair:
         if not 0 <= index < len(self):
             raise IndexError(f"example {index} of a source of {len(self)}")
@@ -169,7 +159,10 @@ def build_explanations(
         split: ExplanationSource(files, config.audio, exclusions, config.rate)
         for split, files in tables.items()
     }
-    unusable = {split: source.unusable(progress) for split, source in sources.items()}
+    unusable = {
+        split: unusable_clips(source.clips, source.wave, progress)
+        for split, source in sources.items()
+    }
     if missing := list(dict.fromkeys(name for found in unusable.values() for name in found)):
         file = epath.Path(out_dir) / MISSING
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,5 @@
 """Single scenes with captions of what is heard in them. A `Source`, as in `made`."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -88,8 +87,3 @@ class CaptionedScenes:
         """Training captions that hold every word there can be, and as long as any."""
         most = len(self.recipe.event_counts) - 1
         yield from clip_captions.corpus(self.library.events, self.library.backgrounds, most)
-
-    def descriptions(self) -> Iterator[str]:
-        """What tells these scenes from others: each as JSON."""
-        for index in range(self._size):
-            yield json.dumps(self.scene(index).to_json())
