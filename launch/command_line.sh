@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034 # the scripts read these
 # What the command lines of the scripts here share; sourced, not run.
 #
 # The comment at the head of a script is its --help. `dry_run` is "yes" after --dry-run.
@@ -7,7 +7,7 @@ dry_run=no
 
 # The comment at the head of the script, as help.
 usage() {
-  sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"
+  sed -n '2,/^[^#]/s/^#\( \|$\)//p' "$0"
 }
 
 # An error of use: one sentence, and the exit status that `adiff` has for them too.
@@ -40,4 +40,37 @@ run() {
   else
     "$@"
   fi
+}
+
+# The exit status of a background process, as `status`. A signal that is heeded ends bash's `wait`
+# too early: it is repeated.
+await() {
+  signalled=yes
+  while [[ $signalled == yes ]]; do
+    signalled=no
+    status=0
+    wait "$1" || status=$?
+  done
+}
+
+# Run a command to its end in `status`, heeding signals meanwhile.
+attend() {
+  "$@" &
+  attended=$!
+  await "$attended"
+  attended=
+}
+
+# From here on, SIGTERM, SIGINT and SIGHUP set `asked` to yes and call `on_signal`.
+heed_signals() {
+  asked=no
+  trap 'asked=yes; signalled=yes; on_signal' TERM INT HUP
+}
+
+# Fill `cell_command` with a command in which {index} is $1 and {cell} is $1/$2.
+fill_in() {
+  local index=$1 count=$2
+  shift 2
+  cell_command=("${@//'{index}'/$index}")
+  cell_command=("${cell_command[@]//'{cell}'/$index/$count}")
 }

@@ -43,28 +43,10 @@ if [[ $dry_run == yes ]]; then
   exit
 fi
 
-asked=no # to stop
-child=
-
-stop() {
-  asked=yes
-  woken=yes
-  [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true
+on_signal() {
+  [[ -z ${attended:-} ]] || kill -TERM "$attended" 2>/dev/null || true
 }
-trap stop TERM INT HUP
-
-# Run a command to its end in `status`; a signal that arrives meanwhile ends `wait` too early.
-attend() {
-  "$@" &
-  child=$!
-  woken=yes
-  while [[ $woken == yes ]]; do
-    woken=no
-    status=0
-    wait "$child" || status=$?
-  done
-  child=
-}
+heed_signals
 
 for ((attempt = 0; ; attempt++)); do
   attend "$@"
