@@ -53,10 +53,11 @@ await() {
   done
 }
 
-# Run a command to its end in `status`, heeding signals meanwhile.
+# Run a command to its end in `status`, heeding signals meanwhile: `heed_signals` comes first.
 attend() {
   "$@" &
   attended=$!
+  [[ $asked == no ]] || on_signal # it came before there was anyone to tell
   await "$attended"
   attended=
 }

@@ -31,6 +31,7 @@ done
 number "the number of cells" "$cells"
 (($#)) || fail "which command? It comes after --"
 
+# shellcheck disable=SC2329 # heed_signals calls it
 on_signal() {
   ((${#running[@]} == 0)) || kill -TERM "${running[@]}" 2>/dev/null || true
 }

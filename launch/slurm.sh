@@ -48,6 +48,7 @@ done
 
 command=("$@")
 if [[ -n ${SLURM_ARRAY_TASK_ID:-} ]]; then
+  # shellcheck disable=SC2153 # SLURM sets them all
   if ((SLURM_ARRAY_TASK_MIN != 0 || SLURM_ARRAY_TASK_MAX + 1 != SLURM_ARRAY_TASK_COUNT)); then
     fail "the array must count from 0 by ones, --array=0-11: finished cells are skipped"
   fi
