@@ -31,6 +31,8 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 # SIGTERM to SIGKILL, when workers are asked to stop.
 GRACE_SECONDS=300
+# On a worker: end its job, if there is one, and wait until it has saved.
+STOP="sudo systemctl stop adiff 2>/dev/null"
 # Between two looks at whether the slice has come.
 LOOK_SECONDS=30
 # An exit status that launch/restart.sh restarts: the slice is gone, and is asked for again.
@@ -112,15 +114,15 @@ install() {
   run gcloud compute tpus tpu-vm scp "$archive" "$name:adiff_jax.tar.gz" --worker=all
   # The machines' Python is older than ours; uv brings one.
   on_workers "set -e; [ ! -e adiff_jax/.installed-$commit ] || exit 0
-rm -rf adiff_jax; mkdir adiff_jax; tar -xzf adiff_jax.tar.gz -C adiff_jax; cd adiff_jax
+$STOP || true; rm -rf adiff_jax; mkdir adiff_jax; tar -xzf adiff_jax.tar.gz -C adiff_jax; cd adiff_jax
 python3 -m pip install --user --quiet uv; uv=\$HOME/.local/bin/uv
 \$uv venv --quiet --python 3.11
-\$uv pip install --quiet --constraint constraints.txt --editable '.[tpu]'
+\$uv pip install --quiet --constraint constraints.txt --editable '.[tpu,gcs]'
 touch .installed-$commit"
 }
 
 stop_job() {
-  on_workers "sudo systemctl stop adiff"
+  on_workers "$STOP"
 }
 
 # One job a worker, as a unit of systemd: what a lost connection has left behind is stopped before
@@ -136,7 +138,7 @@ job() {
   # shellcheck disable=SC2016
   place+=' --setenv=PATH="$PWD/.venv/bin:$PATH"'
   # `env` finds the command by that PATH, systemd-run would by its own.
-  echo "sudo systemctl stop adiff 2>/dev/null
+  echo "$STOP || true
 cd adiff_jax && $(shown "${unit[@]}") $place env $(shown "$@")"
 }
 
