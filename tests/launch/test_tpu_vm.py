@@ -39,9 +39,9 @@ def done(programs: StandIns) -> list[str]:
         "'create'": "create",
         "'delete'": "delete",
         "'scp'": "copy",
-        "systemd-run": "run",
-        "systemctl stop": "stop",
         "uv venv": "install",
+        "systemd-run": "run",
+        "systemctl stop": "stop",  # which begins the two above as well
     }
     calls = [line for line in programs.calls("gcloud") if "'describe'" not in line]
     return [next(word for sign, word in words.items() if sign in line) for line in calls]
@@ -141,6 +141,7 @@ def test_a_signal_has_the_workers_save_and_leave(programs: StandIns, sent: signa
         f"""
 case "$*" in
   *describe*) echo ACTIVE ;;
+  *"uv venv"*) ;;
   *systemd-run*)
     touch {running}; until [[ -e {stopped} ]]; do /bin/sleep 0.05; done; exit 143 ;;
   *"systemctl stop"*) touch {stopped} ;;
