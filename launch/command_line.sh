@@ -28,9 +28,12 @@ number() {
 
 # A command as a line that a shell reads back the same.
 shown() {
-  local line
-  printf -v line ' %q' "$@"
-  echo "${line# }"
+  local word line=()
+  for word in "$@"; do
+    [[ $word =~ ^[A-Za-z0-9_./:=,@%+-]+$ ]] || word=${word@Q}
+    line+=("$word")
+  done
+  echo "${line[*]}"
 }
 
 # Run a command; only print it after --dry-run.

@@ -113,12 +113,13 @@ install() {
   run git -C "$here/.." archive --format=tar.gz --output="$archive" HEAD
   run gcloud compute tpus tpu-vm scp "$archive" "$name:adiff_jax.tar.gz" --worker=all
   # The machines' Python is older than ours; uv brings one.
-  on_workers "set -e; [ ! -e adiff_jax/.installed-$commit ] || exit 0
-$STOP || true; rm -rf adiff_jax; mkdir adiff_jax; tar -xzf adiff_jax.tar.gz -C adiff_jax; cd adiff_jax
-python3 -m pip install --user --quiet uv; uv=\$HOME/.local/bin/uv
-\$uv venv --quiet --python 3.11
-\$uv pip install --quiet --constraint constraints.txt --editable '.[tpu,gcs]'
-touch .installed-$commit"
+  local steps=("[ ! -e adiff_jax/.installed-$commit ] || exit 0" "$STOP || true"
+    "rm -rf adiff_jax" "mkdir adiff_jax" "tar -xzf adiff_jax.tar.gz -C adiff_jax" "cd adiff_jax"
+    "python3 -m pip install --user --quiet uv" "uv=\$HOME/.local/bin/uv"
+    "\$uv venv --quiet --python 3.11"
+    "\$uv pip install --quiet --constraint constraints.txt --editable '.[tpu,gcs]'"
+    "touch .installed-$commit")
+  on_workers "set -e$(printf '; %s' "${steps[@]}")"
 }
 
 stop_job() {
@@ -138,8 +139,7 @@ job() {
   # shellcheck disable=SC2016
   place+=' --setenv=PATH="$PWD/.venv/bin:$PATH"'
   # `env` finds the command by that PATH, systemd-run would by its own.
-  echo "$STOP || true
-cd adiff_jax && $(shown "${unit[@]}") $place env $(shown "$@")"
+  echo "$STOP; cd adiff_jax && $(shown "${unit[@]}") $place env $(shown "$@")"
 }
 
 attempt() {

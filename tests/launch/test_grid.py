@@ -43,4 +43,4 @@ while True:
 
 def test_a_dry_run_prints_the_commands() -> None:
     shown = launch("grid.sh", 2, "--dry-run", "--", "adiff", "a b", "{cell}")
-    assert shown.stdout == "adiff a\\ b 0/2\nadiff a\\ b 1/2\n"
+    assert shown.stdout == "adiff 'a b' 0/2\nadiff 'a b' 1/2\n"

@@ -54,7 +54,7 @@ def test_every_process_has_its_place_in_one_job() -> None:
 def test_other_flags_of_the_compiler_stay() -> None:
     shown = launch("local_pod.sh", 1, "--dry-run", "--", "x", XLA_FLAGS="--xla_one=1 --xla_two=2")
     assert (
-        "XLA_FLAGS=--xla_one=1\\ --xla_two=2\\ --xla_force_host_platform_device_count=1 x"
+        "'XLA_FLAGS=--xla_one=1 --xla_two=2 --xla_force_host_platform_device_count=1' x"
         in shown.stdout
     )
 
@@ -161,7 +161,7 @@ def test_a_dry_run_prints_one_command_a_process_and_makes_nothing(tmp_path: Path
     for process, line in enumerate(lines):
         assert line.startswith(f"(cd {root}/{process}/work && env HOME={root}/{process}/home ")
         assert f" ADIFF_PROCESSES=2 ADIFF_PROCESS={process} " in line
-        assert line.endswith(" adiff train a\\ b)")
+        assert line.endswith(" adiff train 'a b')")
     assert not root.exists()
 
 

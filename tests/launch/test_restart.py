@@ -77,5 +77,5 @@ def test_the_loop_can_be_ended_between_two_starts(programs: StandIns) -> None:
 def test_a_dry_run_prints_the_command_alone(programs: StandIns) -> None:
     programs.add("job")
     shown = launch("restart.sh", "--dry-run", "--", "job", "a b", programs=programs.folder)
-    assert shown.stdout == "job a\\ b\n"
+    assert shown.stdout == "job 'a b'\n"
     assert not programs.calls()
