@@ -71,7 +71,7 @@ def _expected_errors() -> tuple[type[Exception], ...]:
     from adiff_jax.audio.io import AudioError
     from adiff_jax.checkpoint.checkpoints import CheckpointError
     from adiff_jax.checkpoint.run_directory import RunDirectoryError
-    from adiff_jax.data.pipeline import ExampleError
+    from adiff_jax.data.pipeline import ExampleError, WorkerError
     from adiff_jax.evaluate.captions import MetricError
     from adiff_jax.parallel.roll import JobError
     from adiff_jax.train.loop import TrainingError
@@ -84,6 +84,7 @@ def _expected_errors() -> tuple[type[Exception], ...]:
         JobError,
         MetricError,
         TrainingError,
+        WorkerError,
         ValueError,  # ConfigError among them
         OSError,  # absent, read-only and full disks; no connection
         ImportError,  # of what is optional: wandb, torch

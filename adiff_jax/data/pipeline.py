@@ -6,7 +6,11 @@ order depends on neither. Batches are `dict[str, np.ndarray]` with fields of
 `adiff_jax.arrays.Batch` as keys and this process's rows on axis 0.
 """
 
+import contextlib
+import itertools
 import os
+import signal
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -52,6 +56,10 @@ class LoaderConfig:
                 f"LoaderConfig.prefetch is {self.prefetch}; {self.threads} threads need at least "
                 "as many batches to work on"
             )
+
+
+class WorkerError(RuntimeError):
+    """Worker processes of the loader cannot be kept alive."""
 
 
 class ExampleError(RuntimeError):
@@ -201,24 +209,66 @@ def _batches(
 
 
 def _iterate(elements: grain.MapDataset, config: LoaderConfig) -> Iterator[Any]:
-    dataset = elements.to_iter_dataset(
-        grain.ReadOptions(num_threads=config.threads, prefetch_buffer_size=config.prefetch)
-    )
     if config.workers:
-        flags.FLAGS.mark_as_parsed()  # grain reads absl flags when it starts workers
-        # Batches that were ready when the loader is closed stay in shared memory, which Python's
-        # resource tracker, a process of its own, frees at exit with a warning meant for bugs.
-        os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
-        dataset = dataset.mp_prefetch(
-            grain.MultiprocessingOptions(num_workers=config.workers, per_worker_buffer_size=1)
-        )
-    return _closing(dataset)
+        return _by_workers(elements, config)
+    return _closing(elements.to_iter_dataset(_read_options(config)))
+
+
+def _read_options(config: LoaderConfig) -> grain.ReadOptions:
+    return grain.ReadOptions(num_threads=config.threads, prefetch_buffer_size=config.prefetch)
+
+
+def _by_workers(elements: grain.MapDataset, config: LoaderConfig) -> Iterator[Any]:
+    """Workers that die, of memory or by a signal, are replaced and go on with the next element.
+
+    Raises WorkerError when the new ones die before they have read that.
+    """
+    flags.FLAGS.mark_as_parsed()  # grain reads absl flags when it starts workers
+    # Batches that were ready when the loader is closed stay in shared memory, which Python's
+    # resource tracker, a process of its own, frees at exit with a warning meant for bugs.
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
+    workers = grain.MultiprocessingOptions(num_workers=config.workers, per_worker_buffer_size=1)
+    given, died_at = 0, -1
+    while True:
+        dataset = elements[given:].to_iter_dataset(_read_options(config)).mp_prefetch(workers)
+        try:
+            for element in _closing(dataset):
+                yield element
+                given += 1
+            return
+        except RuntimeError as error:
+            if "terminated unexpectedly" not in str(error):  # grain's words
+                raise
+            if given == died_at:
+                raise WorkerError(
+                    f"data workers die again and again ({error}). Was it for memory? Then lower "
+                    "data.loader.workers or data.loader.prefetch"
+                ) from error
+            died_at = given
+            print(f"a data worker died and is replaced: {error}", file=sys.stderr, flush=True)
 
 
 def _closing(dataset: grain.IterDataset) -> Iterator[Any]:
     """Iterate, and stop threads and workers when the consumer stops or an example fails."""
     iterator = iter(dataset)
     try:
+        with _sigterm_held_back():
+            first = list(itertools.islice(iterator, 1))
+        yield from first
         yield from iterator
     finally:
         iterator.close()
+
+
+@contextlib.contextmanager
+def _sigterm_held_back() -> Iterator[None]:
+    """Processes started meanwhile never receive SIGTERM; this one does, at the latest afterwards.
+
+    A preemption notice often goes to all processes of a job. Training answers it by saving, for
+    which its workers must live; they end with it.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -13,6 +13,7 @@ from adiff_jax.data.order import RowOrder
 from adiff_jax.data.pipeline import (
     ExampleError,
     LoaderConfig,
+    WorkerError,
     evaluation_batches,
     train_batches,
 )
@@ -21,6 +22,7 @@ from tests.data.toy_source import (
     CAPTIONS,
     BackendProbe,
     BrokenSource,
+    DeadlySource,
     LoggingSource,
     ToySource,
     toy_encode,
@@ -173,6 +175,40 @@ def test_an_example_that_fails_is_named_and_ends_the_iteration(config: LoaderCon
     batches = evaluation_batches(BrokenSource(9), ENCODE, 2, config=config)
     assert len([next(batches), next(batches)]) == 2
     with pytest.raises(ExampleError, match=r"example 5: clip-5.wav is truncated"):
+        next(batches)
+    assert not multiprocessing.active_children()
+
+
+def test_workers_outlive_a_preemption_notice(capfd: pytest.CaptureFixture[str]) -> None:
+    """It goes to all processes of a job, and what is read meanwhile is still wanted."""
+    expected = train(ToySource(16), 12)
+    found = train_batches(ToySource(16), ENCODE, RowOrder(16, 7), 8, config=WORKERS, steps=12)
+    batches = [next(found)]
+    for worker in multiprocessing.active_children():
+        worker.terminate()
+    time.sleep(0.3)
+    assert all(worker.is_alive() for worker in multiprocessing.active_children())
+    assert_equal(batches + list(found), expected)
+    assert "died" not in capfd.readouterr().err
+    assert not multiprocessing.active_children()
+
+
+def test_workers_that_are_killed_are_replaced_and_no_row_is_lost(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    expected = train(ToySource(16), 30)
+    found = train_batches(ToySource(16), ENCODE, RowOrder(16, 7), 8, config=WORKERS, steps=30)
+    batches = [next(found), next(found), next(found)]
+    for worker in multiprocessing.active_children():
+        worker.kill()
+    assert_equal(batches + list(found), expected)
+    assert "a data worker died and is replaced" in capfd.readouterr().err
+    assert not multiprocessing.active_children()
+
+
+def test_workers_that_cannot_be_kept_alive_are_an_error() -> None:
+    batches = train_batches(DeadlySource(9), ENCODE, RowOrder(9), 3, config=WORKERS)
+    with pytest.raises(WorkerError, match="again and again.*lower data.loader.workers"):
         next(batches)
     assert not multiprocessing.active_children()
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,6 +79,13 @@ class BrokenSource(ToySource):
     def read(self, index: int) -> None:
         if index == 5:
             raise AwkwardError("clip-5.wav", "truncated")
+
+
+class DeadlySource(ToySource):
+    """Whoever reads it is killed, as by a lack of memory."""
+
+    def read(self, index: int) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 class BackendProbe(ToySource):
