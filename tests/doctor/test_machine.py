@@ -208,3 +208,18 @@ def test_the_cache_is_hit_by_the_second_program_like_a_first(tmp_path: Path) -> 
         assert found.verdict is Verdict.WARN and "cannot be written" in found.text
     finally:
         compilation_cache.reset_cache()
+
+
+@pytest.mark.parametrize(
+    ("hit", "backend", "verdict"),
+    [(True, "tpu", Verdict.OK), (False, "tpu", Verdict.WARN), (False, "cpu", Verdict.OK)],
+)
+def test_another_process_reads_the_programs_of_process_0(
+    hit: bool, backend: str, verdict: Verdict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "_comes_from_cache", lambda: hit)
+    monkeypatch.setattr(jax, "process_index", lambda: 1)
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    found = storage.compile_cache(tmp_path)
+    assert found.verdict is verdict
+    assert ("is not that of process 0" in found.text) == (verdict is Verdict.WARN)
