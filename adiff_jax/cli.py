@@ -67,7 +67,7 @@ def _expected_errors() -> tuple[type[Exception], ...]:
     from adiff_jax.checkpoint.run_directory import RunDirectoryError
     from adiff_jax.data.pipeline import ExampleError
     from adiff_jax.evaluate.captions import MetricError
-    from adiff_jax.train.loop import TrainingError
+    from adiff_jax.train.refusals import TrainingError
 
     return (
         AudioError,
