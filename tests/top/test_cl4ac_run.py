@@ -93,6 +93,7 @@ def logged(path: Path, kind: str) -> list[dict[str, Any]]:
 def test_the_log_tells_of_the_matching_loss(cl4ac_run: Path) -> None:
     step = logged(cl4ac_run, "train")[-1]
     assert {"loss/caption", "loss/matching", "matching_accuracy", "false_negatives"} <= step.keys()
+    assert step["recompilations"] == 0
     scored = logged(cl4ac_run, "evaluation")[-1]
     names = ("matching_accuracy", "matching_caption_only", "false_negatives", "sounds.events.f1")
     assert all(0 <= scored[f"validation/{name}"] <= 1 for name in names)
