@@ -156,6 +156,7 @@ class Explainer:
             rooms=self.experiment.data.encode.buckets,
             stop_ids=self._encode.stop_ids,
             silent_ids=self.trained.parts.silent_ids,
+            hear_singly=self.trained.parts.hears_singly,
             key=jax.random.key(seed),
         )
         tokens, mask, scores = map(np.asarray, (found.tokens, found.mask, found.logprob))
@@ -240,10 +241,8 @@ class Explainer:
         """
         for given in pairs:
             if len(given) != self.clips:
-                path, wanted = (
-                    self.trained.directory.path,
-                    ("one clip", "two clips")[self.clips - 1],
-                )
+                path = self.trained.directory.path
+                wanted = ("one clip", "two clips")[self.clips - 1]
                 raise ValueError(
                     f"{path} hears {wanted} at a time, not {len(given)}: give {wanted}"
                 )

@@ -17,12 +17,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from adiff_jax.arrays import Batch
-from adiff_jax.decode.generate import generate
+from adiff_jax.decode.generate import generate, one_by_one
 from adiff_jax.decode.sampling import Greedy
 from adiff_jax.models.cl4ac import Cl4ac, Cl4acModel
 from adiff_jax.objectives import Captioning
 from adiff_jax.parallel.mesh import MeshConfig, make_mesh
 from adiff_jax.parallel.sharding import Rules
+from adiff_jax.protocol import Variables
 from adiff_jax.timing import Row, cores, take_turns, timing_of
 from adiff_jax.torch_layers import torch_cl4ac, torch_module
 from adiff_jax.train.optim import Optimizer
@@ -47,10 +48,17 @@ def rows() -> Iterator[Row]:
 def _captioning() -> Iterator[Row]:
     batch, module = _batch(CLIPS), Cl4acModel(MODEL)
     variables = jax.jit(Captioning(MODEL).init)(jax.random.key(0), _batch(1))
-    encode = partial(jax.jit(partial(module.apply, method="encode")), variables, batch)
-    settings: dict[str, Any] = {"max_tokens": WORDS, "stop_ids": ()}
+    singly = jax.default_backend() == "cpu"  # as `Parts.hears_singly` decides
+
+    @jax.jit
+    def encode(variables: Variables, batch: Batch) -> Any:
+        heard = partial(module.apply, variables, method="encode")
+        return one_by_one(heard, batch) if singly else heard(batch)
+
+    settings: dict[str, Any] = {"max_tokens": WORDS, "stop_ids": (), "hear_singly": singly}
     say = partial(generate, module, variables, batch, Greedy(), **settings)
-    ours: dict[str, Call] = {"audio to the memory": encode, f"audio to {WORDS} words": say}
+    hear = partial(encode, variables, batch)
+    ours: dict[str, Call] = {"audio to the memory": hear, f"audio to {WORDS} words": say}
     theirs: dict[str, Call] = {}
     if (torch := torch_module(cores())) is not None:
         twin = torch_cl4ac(torch, MODEL).eval()

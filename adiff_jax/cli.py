@@ -14,13 +14,11 @@ from typing import Any
 from adiff_jax import (
     convert_verbs,
     verbs,
-    verbs_captioned,
     verbs_compare,
     verbs_data,
     verbs_doctor,
-    verbs_embed,
     verbs_explain,
-    verbs_explain_pairs,
+    verbs_job,
     verbs_parity,
 )
 
@@ -48,6 +46,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Orbax reports its own options through absl; what concerns the user is said by us.
     logging.getLogger("absl").setLevel(logging.ERROR)
     try:
+        _run(options, rest)
+    except BaseException as end:
+        verbs_job.leave_after(end, options.verb)
+        raise
+
+
+def _run(options: argparse.Namespace, rest: list[str]) -> None:
+    try:
+        verbs_job.join(options)
         options.run(options, rest)
     except SystemExit:  # before the next clause but one, which imports every room
         raise
@@ -56,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except _expected_errors() as error:
         if os.environ.get("ADIFF_TRACEBACK"):
             raise
-        print(f"adiff {options.verb}: {error}", file=sys.stderr)
+        print(f"adiff {options.verb}{verbs_job.who()}: {error}", file=sys.stderr)
         sys.exit(2)
 
 
@@ -67,6 +74,7 @@ def _expected_errors() -> tuple[type[Exception], ...]:
     from adiff_jax.checkpoint.run_directory import RunDirectoryError
     from adiff_jax.data.pipeline import ExampleError
     from adiff_jax.evaluate.captions import MetricError
+    from adiff_jax.parallel.roll import JobError
     from adiff_jax.train.refusals import TrainingError
 
     return (
@@ -74,6 +82,7 @@ def _expected_errors() -> tuple[type[Exception], ...]:
         CheckpointError,
         RunDirectoryError,
         ExampleError,
+        JobError,
         MetricError,
         TrainingError,
         ValueError,  # ConfigError among them
@@ -110,6 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--workdir", help="run directory (default runs/NAME)")
     train.add_argument("--init", action="append", default=[], metavar="RUN")
     train.add_argument("-h", "--help", action="store_true", dest="show_help")
+    verbs_job.add_arguments(train)
 
     evaluate = verb(
         "evaluate",
@@ -150,6 +160,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=["bleu", "rouge_l", "cider_d", "meteor", "spice"],
         help="fail without this metric",
     )
+    verbs_job.add_arguments(evaluate)
 
     verbs_explain.add_arguments(
         verb(
@@ -196,8 +207,9 @@ def _parser() -> argparse.ArgumentParser:
     ablate.add_argument("--workdir", help="directory of all cells (default runs/GRID)")
     ablate.add_argument("--cell", help="i/N: run the i-th of N shares of the grid, i from 0")
     ablate.add_argument("--collect", action="store_true", help="only make the table")
+    verbs_job.add_arguments(ablate)
 
-    _add_data(verb("data", verbs_data.data, "make pairs, build tables, check files"))
+    verbs_data.add_arguments(verb("data", verbs_data.data, "make pairs, build tables, check files"))
 
     bench = verb("bench", verbs.bench, "time the parts: medians, torch beside them if installed")
     bench.add_argument("subjects", nargs="*", help=f"which of {SUBJECTS} (default all)")
@@ -206,94 +218,9 @@ def _parser() -> argparse.ArgumentParser:
     summary = "is everything there for a training: a line for each thing, with the way out"
     doctor = verb("doctor", verbs_doctor.doctor, summary, verbs_doctor.EXAMPLES)
     verbs_doctor.add_arguments(doctor)
+    verbs_job.add_arguments(doctor)
 
     metrics = verb("metrics", verbs.metrics, "install what the caption metrics need")
     metrics.add_argument("action", choices=["install"])
     metrics.add_argument("--from", dest="from_directory", help="take the CoreNLP jars from here")
     return parser
-
-
-def _add_data(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    for name, summary in (
-        ("synth", "write a config's pairs as audio files with a CSV"),
-        ("build", "write a config's pairs as tables (TFDS, ArrayRecord)"),
-    ):
-        sub = actions.add_parser(name, help=summary, description=summary)
-        sub.add_argument("config", help="a config file")
-        if name == "build":
-            sub.add_argument(
-                "--split",
-                action="extend",
-                nargs="+",
-                dest="splits",
-                help="train (the default), validation, test splits: one or more",
-            )
-        else:
-            sub.add_argument("--split", default="train", help="train, validation or a test split")
-        sub.add_argument(
-            "--size", type=int, help="how many examples (a recipe file has a size of its own)"
-        )
-        sub.add_argument("--out", required=True)
-        if name == "synth":
-            sub.add_argument("--format", choices=["flac", "wav"], default="flac")
-    statistics = actions.add_parser("statistics", help="mean and deviation of the log-mel")
-    statistics.add_argument("config", help="a config file; its training source is measured")
-    owned = actions.add_parser("audiodiffcaps", help="build tables from your AudioDiffCaps audio")
-    owned.add_argument("--audio", required=True, help="folder of the audio files")
-    for split in ("train", "validation", "test"):
-        owned.add_argument(f"--{split}", default="", help=f"CSV file of the {split} pairs")
-    owned.add_argument("--out", required=True)
-    explained = actions.add_parser(
-        "explanations",
-        help="build tables of ACD or CLD from its CSV files and your audio",
-        description="Build tables of ACD or CLD: explanations of up to three tiers, one CSV file a "
-        "tier, and the audio of AudioCaps or Clotho, which you must own.",
-        epilog="Example:\n  adiff data explanations --audio audio --validation acd_val_*.csv "
-        "--out tables/acd\n\nClips are found under other suffixes of audio, and in the inner "
-        "folders of their paths.\nClips that are not there or broken are listed in "
-        "OUT/missing.txt; to do without them, give\nthat list to --exclude. Scores on the tables "
-        "say how much of the split they cover.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    explained.add_argument("--audio", required=True, help="folder of the audio files")
-    for split in ("train", "validation", "test"):
-        explained.add_argument(
-            f"--{split}",
-            nargs="+",
-            default=(),
-            metavar="CSV",
-            help=f"the CSV files of the {split} split, one a tier, in any order",
-        )
-    explained.add_argument("--exclude", default="", metavar="FILE", help="clips to do without")
-    explained.add_argument("--rate", type=int, default=32_000, help="Hz (default 32000, ADIFF's)")
-    explained.add_argument("--out", required=True)
-    missing = actions.add_parser(
-        "missing", help="list the clips of a config's LabelledClips that are not there"
-    )
-    missing.add_argument("config", help="a config file")
-    missing.add_argument("--out", required=True, help="the list, for LabelledClips.exclude")
-    recipes = actions.add_parser(
-        "recipes",
-        help="write the five fixed test sets over folds of an ESC folder",
-        epilog="Then: adiff evaluate RUN --recipe DIR/fold5_single.json --folder FOLDER",
-    )
-    recipes.add_argument("--folder", required=True, help="ESC-50, ESC-10, or the like")
-    recipes.add_argument(
-        "--folds", type=int, nargs="+", help="such as 5, or 1 2; not needed where there is one"
-    )
-    recipes.add_argument(
-        "--backgrounds",
-        nargs="+",
-        metavar="NAME",
-        help="classes heard throughout (default rain sea_waves)",
-    )
-    recipes.add_argument("--subset", choices=["esc10", "all"], default="esc10", help="of classes")
-    recipes.add_argument("--out", required=True)
-    verify = actions.add_parser("verify", help="report missing, broken and duplicated clips")
-    verify.add_argument(
-        "paths", nargs="+", help="CSVs or folders, a split each or each of its folds; tables"
-    )
-    verbs_explain_pairs.add(actions)
-    verbs_embed.add(actions)
-    verbs_captioned.add(actions)

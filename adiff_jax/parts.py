@@ -61,14 +61,12 @@ class Parts:
     def __post_init__(self) -> None:
         model, tokenizer = self.experiment.model, self.tokenizer
         if tokenizer and not isinstance(model, Tagger) and tokenizer.vocab_size > model.vocab_size:
-            own = isinstance(model, Adc | Cl4ac)
-            field = "model.vocab_size" if own else "model.lm.vocab_size"
+            field = f"model.{'' if isinstance(model, Adc | Cl4ac) else 'lm.'}vocab_size"
             raise ConfigError(
                 f"{field} is {model.vocab_size}, but the tokenizer has "
                 f"{tokenizer.vocab_size} tokens: set it to at least that (the language model that "
                 "the run starts from, if any, must have as many)"
             )
-
         end = None if tokenizer is None else tokenizer.end_id
         if isinstance(model, Cl4ac) and model.compat and end not in (None, model.decoder.end_id):
             raise ConfigError(
@@ -113,6 +111,12 @@ class Parts:
         if tokenizer is None or isinstance(model, Tagger):
             return ()
         return tokenizer.silent_ids(model.vocab_size)
+
+    @property
+    def hears_singly(self) -> bool:
+        """Whether decoding encodes one row after the other: on a CPU alone, whose caches hold what
+        passes between the layers of one clip, and not of a batch."""
+        return self.mesh.size == 1 and self.mesh.devices.flat[0].platform == "cpu"
 
     def check_evaluation(self) -> None:
         """Raise ConfigError unless the mesh divides an evaluation batch and the strategy exists."""
@@ -163,6 +167,7 @@ class Parts:
                 rooms=self.experiment.data.encode.buckets,
                 stop_ids=self.encode.stop_ids,
                 silent_ids=self.silent_ids,
+                hear_singly=self.hears_singly,
                 key=key,
             )
             tokens, mask, logprob = (

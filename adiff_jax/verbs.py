@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from adiff_jax import verbs_job
+
 
 def demo(options: argparse.Namespace, rest: list[str]) -> None:
     """Train, evaluate and explain on procedural audio."""
@@ -44,7 +46,8 @@ def train(options: argparse.Namespace, rest: list[str]) -> None:
             "--init RUN starts from what another run has trained: a tagger gives its encoder, a\n"
             "language model itself, a run of the same model everything.\n"
             "`adiff train CONFIG --help` lists every field of CONFIG and its value, for example\n"
-            "`adiff train configs/adc_esc10.py --model.sdd.weight 2 --train.seed 1`."
+            "`adiff train configs/adc_esc10.py --model.sdd.weight 2 --train.seed 1`.\n\n"
+            + verbs_job.JOB
         )
         sys.exit(0 if options.show_help else 2)
     import tyro

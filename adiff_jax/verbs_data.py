@@ -1,4 +1,5 @@
-"""What each action of `adiff data` does: calls one function of a room, and prints.
+"""The actions of `adiff data`: their arguments, and what each does: calls one function of a room,
+and prints.
 
 Everything is imported where it is needed, so that `adiff --help` answers at once.
 """
@@ -9,12 +10,101 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adiff_jax import verbs_captioned, verbs_embed, verbs_explain_pairs
+
 if TYPE_CHECKING:
     from adiff_jax.data.schema import Source
 
 MOST_PAIRS = 20_000
 """Pairs that are written, as files or tables, without being asked how many; of ten seconds, over
 5 GB."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the actions of `adiff data` and their arguments."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    for name, summary in (
+        ("synth", "write a config's pairs as audio files with a CSV"),
+        ("build", "write a config's pairs as tables (TFDS, ArrayRecord)"),
+    ):
+        sub = actions.add_parser(name, help=summary, description=summary)
+        sub.add_argument("config", help="a config file")
+        if name == "build":
+            sub.add_argument(
+                "--split",
+                action="extend",
+                nargs="+",
+                dest="splits",
+                help="train (the default), validation, test splits: one or more",
+            )
+        else:
+            sub.add_argument("--split", default="train", help="train, validation or a test split")
+        sub.add_argument(
+            "--size", type=int, help="how many examples (a recipe file has a size of its own)"
+        )
+        sub.add_argument("--out", required=True)
+        if name == "synth":
+            sub.add_argument("--format", choices=["flac", "wav"], default="flac")
+    statistics = actions.add_parser("statistics", help="mean and deviation of the log-mel")
+    statistics.add_argument("config", help="a config file; its training source is measured")
+    owned = actions.add_parser("audiodiffcaps", help="build tables from your AudioDiffCaps audio")
+    owned.add_argument("--audio", required=True, help="folder of the audio files")
+    for split in ("train", "validation", "test"):
+        owned.add_argument(f"--{split}", default="", help=f"CSV file of the {split} pairs")
+    owned.add_argument("--out", required=True)
+    explained = actions.add_parser(
+        "explanations",
+        help="build tables of ACD or CLD from its CSV files and your audio",
+        description="Build tables of ACD or CLD: explanations of up to three tiers, one CSV file a "
+        "tier, and the audio of AudioCaps or Clotho, which you must own.",
+        epilog="Example:\n  adiff data explanations --audio audio --validation acd_val_*.csv "
+        "--out tables/acd\n\nClips are found under other suffixes of audio, and in the inner "
+        "folders of their paths.\nClips that are not there or broken are listed in "
+        "OUT/missing.txt; to do without them, give\nthat list to --exclude. Scores on the tables "
+        "say how much of the split they cover.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    explained.add_argument("--audio", required=True, help="folder of the audio files")
+    for split in ("train", "validation", "test"):
+        explained.add_argument(
+            f"--{split}",
+            nargs="+",
+            default=(),
+            metavar="CSV",
+            help=f"the CSV files of the {split} split, one a tier, in any order",
+        )
+    explained.add_argument("--exclude", default="", metavar="FILE", help="clips to do without")
+    explained.add_argument("--rate", type=int, default=32_000, help="Hz (default 32000, ADIFF's)")
+    explained.add_argument("--out", required=True)
+    missing = actions.add_parser(
+        "missing", help="list the clips of a config's LabelledClips that are not there"
+    )
+    missing.add_argument("config", help="a config file")
+    missing.add_argument("--out", required=True, help="the list, for LabelledClips.exclude")
+    recipes = actions.add_parser(
+        "recipes",
+        help="write the five fixed test sets over folds of an ESC folder",
+        epilog="Then: adiff evaluate RUN --recipe DIR/fold5_single.json --folder FOLDER",
+    )
+    recipes.add_argument("--folder", required=True, help="ESC-50, ESC-10, or the like")
+    recipes.add_argument(
+        "--folds", type=int, nargs="+", help="such as 5, or 1 2; not needed where there is one"
+    )
+    recipes.add_argument(
+        "--backgrounds",
+        nargs="+",
+        metavar="NAME",
+        help="classes heard throughout (default rain sea_waves)",
+    )
+    recipes.add_argument("--subset", choices=["esc10", "all"], default="esc10", help="of classes")
+    recipes.add_argument("--out", required=True)
+    verify = actions.add_parser("verify", help="report missing, broken and duplicated clips")
+    verify.add_argument(
+        "paths", nargs="+", help="CSVs or folders, a split each or each of its folds; tables"
+    )
+    verbs_explain_pairs.add(actions)
+    verbs_embed.add(actions)
+    verbs_captioned.add(actions)
 
 
 def data(options: argparse.Namespace, rest: list[str]) -> None:

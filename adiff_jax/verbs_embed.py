@@ -3,6 +3,8 @@
 import argparse
 from typing import Any
 
+from adiff_jax import verbs_job
+
 
 def add(actions: Any) -> None:
     """Add the action to the subparsers of `adiff data`."""
@@ -42,6 +44,7 @@ def add(actions: Any) -> None:
     parser.add_argument(
         "--refresh", action="store_true", help="encode again the shards of clips that have changed"
     )
+    verbs_job.add_arguments(parser)
 
 
 def embed(options: argparse.Namespace, rest: list[str]) -> None:

@@ -51,7 +51,15 @@ class Generation:
 
 @partial(
     jax.jit,
-    static_argnames=("model", "strategy", "max_tokens", "stop_ids", "silent_ids", "rooms"),
+    static_argnames=(
+        "model",
+        "strategy",
+        "max_tokens",
+        "stop_ids",
+        "silent_ids",
+        "rooms",
+        "hear_singly",
+    ),
 )
 def generate(
     model: Captioner,
@@ -63,6 +71,7 @@ def generate(
     stop_ids: tuple[int, ...],
     silent_ids: tuple[int, ...] = (),
     rooms: tuple[int, ...] = (),
+    hear_singly: bool = False,
     key: jax.Array | None = None,
 ) -> Generation:
     """Generate at most `max_tokens` tokens for every row of `batch`.
@@ -70,9 +79,10 @@ def generate(
     A token of `stop_ids` ends its sentence; with no stop ids every sentence has `max_tokens`
     tokens. Tokens of `silent_ids`, which stand for no text, are never said. `rooms`, numbers of
     tokens that the cache has room for in turn, change no sentence (those of `max_tokens` or more
-    are the last one); each is compiled. `Sample` needs `key`;
-    what it draws for a row depends on `key` and the row's `example_id` only, not on its place or
-    company in the batch.
+    are the last one); each is compiled. `hear_singly` encodes
+    the rows one after the other, for a single device whose caches are small; where the batch is
+    split over devices it would gather the rows. `Sample` needs `key`; what it draws for a row
+    depends on `key` and the row's `example_id` only, not on its place or company in the batch.
 
     Raises ValueError for `max_tokens` below 1, a stop or silent id outside the vocabulary, or
     `Sample` without a key.
@@ -81,7 +91,11 @@ def generate(
         raise ValueError(f"max_tokens is {max_tokens}; it must be 1 or more")
     if isinstance(strategy, Sample) and key is None:
         raise ValueError("Sample draws at random: pass key=jax.random.key(seed)")
-    conditioning = model.apply(variables, batch, False, method="encode")
+
+    def encode(rows: Batch) -> Any:
+        return model.apply(variables, rows, False, method="encode")
+
+    conditioning = one_by_one(encode, batch) if hear_singly else encode(batch)
     prefill = partial(model.apply, variables, conditioning, method="prefill")
     sizes = in_turn(rooms, max_tokens)
     logits, cache = prefill(sizes[0])
@@ -119,6 +133,12 @@ def generate(
         finished=finished,
         steps=steps,
     )
+
+
+def one_by_one(encode: Callable[[Batch], Any], batch: Batch) -> Any:
+    """`encode(batch)`, row by row."""
+    rows = jax.tree.map(lambda leaf: leaf[:, None], batch)
+    return jax.tree.map(lambda leaf: leaf[:, 0], jax.lax.map(encode, rows))
 
 
 @struct.dataclass

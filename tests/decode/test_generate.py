@@ -8,7 +8,14 @@ import pytest
 from adiff_jax.decode.beam import Beam
 from adiff_jax.decode.generate import generate, parse_strategy
 from adiff_jax.decode.sampling import Greedy, Sample
-from tests.decode.toys import STOP, MarkovCaptioner, batch_of, recurrent, steps_of
+from tests.decode.toys import (
+    STOP,
+    MarkovCaptioner,
+    RecurrentCaptioner,
+    batch_of,
+    recurrent,
+    steps_of,
+)
 
 STRATEGIES = (Greedy(), Sample(top_k=4), Beam(size=3))
 
@@ -174,6 +181,26 @@ def test_rows_with_equal_audio_and_steps_of_a_row_draw_independently():
     for other in (np.roll(tokens, 1, axis=0), np.roll(tokens, 1, axis=1)):
         error = 5 * np.sqrt(share * (1 - share) / tokens.size)
         assert abs((tokens == other).mean() - share) < error
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_rows_that_are_heard_singly_say_the_same(strategy):
+    alone = []
+
+    class Counting(RecurrentCaptioner):
+        def encode(self, batch, train=False):
+            alone.append(batch.valid.shape)
+            return super().encode(batch, train)
+
+    _, variables, batch, _ = recurrent(vocabulary=7, rows=5)
+    settings = {"max_tokens": 7, "stop_ids": (STOP,), "key": jax.random.key(0)}
+    model = Counting(7)
+    together = generate(model, variables, batch, strategy, **settings)
+    assert set(alone) == {(5,)}
+    singly = generate(model, variables, batch, strategy, hear_singly=True, **settings)
+    assert alone[-1] == (1,)
+    np.testing.assert_array_equal(singly.tokens, together.tokens)
+    np.testing.assert_allclose(singly.logprob, together.logprob, rtol=1e-5)
 
 
 def test_generation_runs_inside_a_larger_jitted_program():

@@ -1,12 +1,19 @@
-"""A training that tests kill: `python -m tests.train.train_tiny RUN STEPS SECONDS_PER_BATCH`."""
+"""A training that tests kill: `python -m tests.train.train_tiny RUN STEPS SECONDS_PER_BATCH`.
 
+It joins a job that ADIFF_COORDINATOR and its like name, and leaves it, as `adiff train` does.
+"""
+
+import argparse
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
+from adiff_jax import verbs_job
 from adiff_jax.checkpoint.run_directory import RunDirectory
 from adiff_jax.parallel.mesh import MeshConfig, make_mesh
 from adiff_jax.parallel.sharding import Rules
@@ -36,7 +43,7 @@ def config(steps: int) -> TrainConfig:
 def evaluate(state: TrainState, step: int) -> dict[str, float]:
     """Anything that depends on the state."""
     del step
-    return {"size": float(np.abs(np.asarray(state.variables["params"]["head"]["kernel"])).sum())}
+    return {"size": float(jnp.abs(state.variables["params"]["head"]["kernel"]).sum())}
 
 
 def train(run: Path, steps: int, seconds_per_batch: float = 0.0) -> TrainState:
@@ -45,12 +52,20 @@ def train(run: Path, steps: int, seconds_per_batch: float = 0.0) -> TrainState:
     def batches(start: int) -> Iterator[dict[str, np.ndarray]]:
         for batch in batches_of(16)(start):
             time.sleep(seconds_per_batch)
-            yield batch
+            mine = jax.process_index()
+            yield {name: np.split(x, jax.process_count())[mine] for name, x in batch.items()}
 
     mesh = make_mesh(MeshConfig(2, 2, 2))
     return fit(OBJECTIVE, batches, config(steps), mesh, RunDirectory.at(run), evaluate)
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    verbs_job.add_arguments(parser)
+    verbs_job.join(parser.parse_args(["--join-timeout", "60", "--heartbeat", "5"]))
     enable_compile_cache()
-    train(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))
+    try:
+        train(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))
+    except BaseException as end:
+        verbs_job.leave_after(end, "train")
+        raise

@@ -1,0 +1,154 @@
+"""Jobs of several processes, killed, stopped and started again: as if nothing had happened."""
+
+import json
+import random
+import re
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from adiff_jax.checkpoint.checkpoints import Checkpoints
+from tests.jobs.pod import Pod
+
+STEPS = 40
+CLOCKED = re.compile("second|share|events")
+
+
+def lines(run: Path, kind: str) -> list[dict[str, Any]]:
+    path = run / "metrics.jsonl"
+    text = path.read_text() if path.exists() else ""
+    found = [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+    return [line for line in found if line["kind"] == kind]
+
+
+def measured(run: Path) -> list[dict[str, Any]]:
+    """The log without what a clock gave."""
+    return [
+        {name: value for name, value in line.items() if not CLOCKED.search(name)}
+        for line in lines(run, "train") + lines(run, "evaluation")
+    ]
+
+
+def reached(run: Path) -> int:
+    return max((line["step"] for line in lines(run, "train")), default=0)
+
+
+def start(where: Path, processes: int = 2, steps: int = STEPS, pause: float = 0.03) -> Pod:
+    """The job, its processes in directories that are there from the last time; `run` is shared."""
+    command = ["tests.train.train_tiny", str(where / "run"), str(steps), str(pause)]
+    return Pod(where, processes, 8 // processes, command)
+
+
+def finish(where: Path, processes: int = 2) -> Path:
+    with start(where, processes, pause=0.0) as pod:
+        codes = pod.wait()
+        assert codes == [0] * processes, pod.log(0)[-4000:] + pod.log(processes - 1)[-4000:]
+    return where / "run"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run directory of a job of two processes that nothing interrupted."""
+    return finish(tmp_path_factory.mktemp("whole"))
+
+
+def state_of(run: Path) -> Any:
+    return Checkpoints(run / "checkpoints", read_only=True).restore_variables(STEPS)
+
+
+def ends_soon(pod: Pod, number: int, within: float = 45.0) -> int:
+    """The exit code of a process whose peer is gone; the bound is the heartbeat of 5 s and some."""
+    return pod.processes[number].wait(within)
+
+
+def kill_one(where: Path, victim: int, step: int) -> None:
+    """kill -9 of one process after a step; the other ends by itself, and says who is gone."""
+    with start(where) as pod:
+        pod.wait_until(lambda: reached(where / "run") >= step)
+        pod.kill(victim)
+        survivor = 1 - victim
+        assert ends_soon(pod, survivor) not in (0, 2, 143)
+        assert re.search("unhealthy|unavailable|closed|another process", pod.log(survivor), re.I)
+
+
+def test_a_worker_the_coordinator_and_all_are_killed_and_the_trace_is_the_same(
+    tmp_path: Path, whole: Path
+) -> None:
+    """Bit for bit: every logged number, parameters and batch statistics."""
+    steps = sorted(random.sample(range(1, STEPS - 10), 3))
+    print(f"kill -9 at steps {steps}: worker, coordinator, all")
+    kill_one(tmp_path, 1, steps[0])
+    kill_one(tmp_path, 0, steps[1])
+    with start(tmp_path) as pod:
+        pod.wait_until(lambda: reached(tmp_path / "run") >= steps[2])
+    run = finish(tmp_path)
+    assert measured(run) == measured(whole)
+    assert [line["step"] for line in lines(run, "train")] == list(range(1, STEPS + 1))
+    jax.tree.map(np.testing.assert_array_equal, state_of(run), state_of(whole))
+
+
+def test_a_preemption_notice_to_one_process_saves_in_all_and_other_numbers_of_them_go_on(
+    tmp_path: Path, whole: Path
+) -> None:
+    """2 processes, then 1, then 4, of eight devices together; SIGTERM to any of them is enough."""
+    run = tmp_path / "run"
+    for processes, step in ((2, 7), (1, 19)):
+        with start(tmp_path, processes) as pod:
+            pod.wait_until(lambda step=step: reached(run) >= step)
+            asked = time.monotonic()
+            pod.kill(processes - 1, signal.SIGTERM)
+            assert pod.wait(60) == [143] * processes
+            assert time.monotonic() - asked < 25  # the notice of a spot TPU gives 30 s
+        saved = Checkpoints(run / "checkpoints", read_only=True).latest_step()
+        assert saved == reached(run) >= step
+    finish(tmp_path, 4)
+    found, expected = measured(run), measured(whole)
+    assert [(line["kind"], line["step"]) for line in found] == [
+        (line["kind"], line["step"]) for line in expected
+    ]
+    for line, other in zip(found, expected, strict=True):
+        if line["kind"] == "train":
+            assert line["loss"] == pytest.approx(other["loss"], rel=1e-5)
+
+
+def test_a_process_that_hangs_ends_the_job_within_a_bound(tmp_path: Path) -> None:
+    with start(tmp_path) as pod:
+        pod.wait_until(lambda: reached(tmp_path / "run") >= 3)
+        pod.kill(1, signal.SIGSTOP)
+        assert ends_soon(pod, 0) not in (0, 2, 143)
+        assert "unhealthy" in pod.log(0)
+
+
+def test_a_process_that_never_comes_is_named_with_the_port(tmp_path: Path) -> None:
+    more = {"ADIFF_PROCESSES": "3"}  # two of the three are started
+    command = ["adiff_jax", "train", "x.py", "--join-timeout", "3"]
+    with Pod(tmp_path, 2, 1, command, **more) as pod:
+        assert pod.wait(60) == [2, 2]
+        for number in range(2):
+            assert f"process 2 has not come to {pod.coordinator} within 3 s" in pod.log(number)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victims", [(1,), (0,), (0, 1)], ids=["worker", "coordinator", "all"])
+def test_twenty_kills(tmp_path: Path, whole: Path, victims: tuple[int, ...]) -> None:
+    """At random steps, before the first checkpoint and in the middle of saving among them."""
+    seed = random.randrange(10**6)
+    print(f"seed {seed}")
+    draw = random.Random(seed)
+    for _ in range(20):
+        target = min(reached(tmp_path / "run") + draw.randrange(0, 4), STEPS - 2)
+        with start(tmp_path, pause=0.1) as pod:
+            pod.wait_until(lambda target=target: reached(tmp_path / "run") >= target)
+            time.sleep(draw.random() * 0.2)
+            for victim in victims:
+                pod.kill(victim)
+            if len(victims) == 1:
+                ends_soon(pod, 1 - victims[0])
+    run = finish(tmp_path)
+    assert measured(run) == measured(whole)
+    jax.tree.map(np.testing.assert_array_equal, state_of(run), state_of(whole))
