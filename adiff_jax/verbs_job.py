@@ -48,7 +48,7 @@ def join(options: argparse.Namespace) -> None:
 
     Raises JobError that names what is missing: a setting, or other processes.
     """
-    if not hasattr(options, "coordinator"):
+    if not hasattr(options, "coordinator") or getattr(options, "show_help", False):
         return
     from adiff_jax.parallel import processes
 
