@@ -105,9 +105,10 @@ def _everything_cached() -> Iterator[None]:
 def run_directory(run: RunDirectory, experiment: Experiment | None, needed: int) -> Finding:
     """Whether the directory can be written, is one place to all processes, has room for `needed`
     bytes of checkpoints (0: not known), and is free for this experiment."""
-    place = next(path for path in (run.path, *run.path.parents) if path.exists())
-    (name,) = {row["name"] for row in gather_objects([{"name": uuid.uuid4().hex}])[:1]}
-    probe = place / f".doctor-{name}"
+    place = run.path  # an object store has no directories to be made first
+    if "://" not in str(place):
+        place = next(path for path in (place, *place.parents) if path.exists())
+    probe = place / f".doctor-{gather_objects([{'name': uuid.uuid4().hex}])[0]['name']}"
     problem = _unwritable(probe.parent, probe.name) if jax.process_index() == 0 else ""
     multihost_utils.sync_global_devices("doctor: written")
     seen = jax.process_index() == 0 or probe.exists()
@@ -116,7 +117,7 @@ def run_directory(run: RunDirectory, experiment: Experiment | None, needed: int)
         probe.unlink(missing_ok=True)
 
     what, kind, free = str(run.path), file_system(place), free_bytes(place)
-    what += "" if place == run.path else " (to be made)"
+    what += " (to be made)" if place != run.path else ""
     what += f", {kind}" + ("" if free is None else f", {size(free)} free")
     elsewhere = "give --workdir a directory"
     if problem:
