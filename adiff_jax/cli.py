@@ -1,7 +1,7 @@
 """The command line: parses, calls one function, prints.
 
 adiff demo | train | evaluate | compare | explain | convert | export | parity | ablate | data |
-bench | metrics
+bench | doctor | metrics
 """
 
 import argparse
@@ -16,6 +16,7 @@ from adiff_jax import (
     verbs,
     verbs_compare,
     verbs_data,
+    verbs_doctor,
     verbs_explain,
     verbs_job,
     verbs_parity,
@@ -74,7 +75,7 @@ def _expected_errors() -> tuple[type[Exception], ...]:
     from adiff_jax.data.pipeline import ExampleError, WorkerError
     from adiff_jax.evaluate.captions import MetricError
     from adiff_jax.parallel.roll import JobError
-    from adiff_jax.train.loop import TrainingError
+    from adiff_jax.train.refusals import TrainingError
 
     return (
         AudioError,
@@ -214,6 +215,11 @@ def _parser() -> argparse.ArgumentParser:
     bench = verb("bench", verbs.bench, "time the parts: medians, torch beside them if installed")
     bench.add_argument("subjects", nargs="*", help=f"which of {SUBJECTS} (default all)")
     bench.add_argument("--out", help="write the table to this Markdown file too")
+
+    summary = "is everything there for a training: a line for each thing, with the way out"
+    doctor = verb("doctor", verbs_doctor.doctor, summary, verbs_doctor.EXAMPLES)
+    verbs_doctor.add_arguments(doctor)
+    verbs_job.add_arguments(doctor)
 
     metrics = verb("metrics", verbs.metrics, "install what the caption metrics need")
     metrics.add_argument("action", choices=["install"])

@@ -51,6 +51,7 @@ MAY_CHANGE = (
     "evaluation",
     "train.wandb_project",
     "train.log_every",
+    "train.profile",
 )
 """Fields of an experiment that change no trained parameter, so a resumed run may differ in them."""
 
@@ -134,6 +135,7 @@ def train(experiment: Experiment, workdir: epath.PathLike) -> RunDirectory:
         evaluate=evaluate,
         overlay=start_from if resumed else with_vectors(experiment, parts, source, start_from),
         seconds_per_example=parts.clips * experiment.data.encode.seconds,
+        shapes_of_batches=max(1, len(experiment.data.encode.buckets)),
     )
     if jax.process_index() == 0:
         plot_curves(run.curves, run.metrics_log)

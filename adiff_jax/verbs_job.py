@@ -7,7 +7,10 @@ import argparse
 import os
 import sys
 import traceback
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from adiff_jax.parallel.processes import Place
 
 JOB = """\
 Several processes: run the same command in each, with --coordinator HOST:PORT of process 0,
@@ -45,14 +48,21 @@ def join(options: argparse.Namespace) -> None:
 
     Raises JobError that names what is missing: a setting, or other processes.
     """
-    if not hasattr(options, "coordinator"):
+    if not hasattr(options, "coordinator") or getattr(options, "show_help", False):
         return
     from adiff_jax.parallel import processes
 
-    place = processes.place_of(os.environ, options.coordinator, options.processes, options.process)
+    place = place_of(options)
     processes.join(place, options.join_timeout, options.heartbeat)
     if place is not None and _process() > 0:
         sys.stdout = open(os.devnull, "w")
+
+
+def place_of(options: argparse.Namespace) -> "Place":
+    """The place of this process, from the options and the environment. Raises JobError."""
+    from adiff_jax.parallel import processes
+
+    return processes.place_of(os.environ, options.coordinator, options.processes, options.process)
 
 
 def who() -> str:

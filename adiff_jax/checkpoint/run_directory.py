@@ -8,6 +8,7 @@
     metrics.jsonl     what training logged, one object a line
     curves.png        the same, drawn when training ends
     tensorboard/
+    profile/          a trace of the steps train.profile
     predictions/      one JSON object a line, one file a split and decoding strategy
     metrics.json      scores of the latest evaluation
     unsupported.json  how right the warnings of `adiff explain` were when last measured
@@ -88,6 +89,11 @@ class RunDirectory:
     def tensorboard(self) -> epath.Path:
         """Directory of TensorBoard's event files."""
         return self.path / "tensorboard"
+
+    @property
+    def profile(self) -> epath.Path:
+        """Directory of a trace of some steps."""
+        return self.path / "profile"
 
     @property
     def predictions(self) -> epath.Path:

@@ -1,10 +1,12 @@
 """Compiling the step: once, ahead of time, cached on disk, said aloud."""
 
+import contextlib
 import os
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 
@@ -28,17 +30,28 @@ class CompiledStep:
     """A jitted function of (state, batch, ...) compiled ahead of time for each shape of batch.
 
     The state is donated. `say` hears of every compilation: one is expected; each further one
-    names what changed. `flops` is what the compiler counts for one device and the latest call
-    (the body of a scan once), or None.
+    names what changed, and `recompilations` counts those beyond the number of `shapes` that the
+    data come in. `spend("compile")` is entered while one goes on. `flops` is what the compiler
+    counts for one device and the latest call (the body of a scan once), or None.
     """
 
     def __init__(
-        self, step: Callable[..., Any], out_shardings: Any, say: Callable[[str], None]
+        self,
+        step: Callable[..., Any],
+        out_shardings: Any,
+        say: Callable[[str], None],
+        shapes: int = 1,
+        spend: Callable[[Literal["compile"]], AbstractContextManager[Any]] = contextlib.nullcontext,
     ) -> None:
         self._jitted = jax.jit(step, donate_argnums=0, out_shardings=out_shardings)
-        self._say = say
+        self._say, self._shapes, self._spend = say, shapes, spend
         self._compiled: dict[tuple[Any, ...], tuple[Callable[..., Any], float | None]] = {}
         self.flops: float | None = None
+
+    @property
+    def recompilations(self) -> int:
+        """Programs that are not accounted for by the shapes of the data."""
+        return max(0, len(self._compiled) - self._shapes)
 
     def __call__(self, state: Any, batch: Any, *scalars: Any) -> Any:
         return self.prepare(state, batch, *scalars)(state, batch, *scalars)
@@ -54,7 +67,8 @@ class CompiledStep:
             again = f"compiling again: the batch now has {', '.join(changed)}"
             self._say(again if self._compiled else "compiling (once)...")
             start = time.perf_counter()
-            compiled = self._jitted.lower(state, batch, *scalars).compile()
+            with self._spend("compile"):
+                compiled = self._jitted.lower(state, batch, *scalars).compile()
             self._say(f"compiled in {time.perf_counter() - start:.1f} s")
             self._compiled[shapes] = compiled, (compiled.cost_analysis() or {}).get("flops")
         known, self.flops = self._compiled[shapes]

@@ -12,9 +12,9 @@ import contextlib
 import itertools
 import math
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -27,9 +27,13 @@ from adiff_jax.parallel.mesh import check_divides, put_batch, replicated
 from adiff_jax.parallel.sharding import Rules
 from adiff_jax.protocol import Objective, Variables
 from adiff_jax.train.compilation import CompiledStep
+from adiff_jax.train.feed import Arrays, Batches, Idleness, fetch
+from adiff_jax.train.goodput import Goodput
 from adiff_jax.train.interruption import Interrupted, Interruption
 from adiff_jax.train.optim import Optimizer
+from adiff_jax.train.profile import Profile
 from adiff_jax.train.progress import Progress
+from adiff_jax.train.refusals import TrainingError, check_saved, diverged, no_score
 from adiff_jax.train.state import (
     TrainState,
     abstract_state,
@@ -39,18 +43,9 @@ from adiff_jax.train.state import (
 )
 from adiff_jax.train.step import make_train_step
 
-Arrays = Mapping[str, np.ndarray]
-Batches = Callable[[int], Generator[Arrays, None, None]]
-"""First step -> batches from there on without end, this process's rows of each; closed when
-training ends, and with it the threads and workers behind it."""
-
 Evaluate = Callable[[TrainState, int], Mapping[str, float]]
 Overlay = Callable[[Variables], Variables]
 ToBatch = Callable[[dict[str, jax.Array]], Batch]
-
-
-class TrainingError(RuntimeError):
-    """Training cannot go on; the message names the step, and the examples where they matter."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +54,8 @@ class TrainConfig:
     state that training starts from is evaluated too.
 
     `best_metric` names a score of the evaluation; the checkpoint where it was best is kept beside
-    the `keep_last` newest. A loss above `loss_limit` stops the training.
+    the `keep_last` newest. A loss above `loss_limit` stops the training. `profile` is the first
+    step of a trace and the one after its last; (0, 0) is none.
     """
 
     steps: int = 1000
@@ -76,6 +72,7 @@ class TrainConfig:
     optimizer: Optimizer = Optimizer()
     sharding: Rules = Rules()
     wandb_project: str = ""
+    profile: tuple[int, int] = (0, 0)
 
     def __post_init__(self) -> None:
         least = {"steps": 1, "keep_last": 1, "accumulate": 1}
@@ -85,6 +82,10 @@ class TrainConfig:
                 raise ValueError(
                     f"train.{name} is {getattr(self, name)}; it must be at least {bound}"
                 )
+        if not 0 <= self.profile[0] <= self.profile[1]:
+            raise ValueError(
+                f"train.profile is {self.profile}: give the first step and the one after the last"
+            )
 
 
 class _Dispatched(NamedTuple):
@@ -93,7 +94,7 @@ class _Dispatched(NamedTuple):
     step: int  # updates made with it
     metrics: Mapping[str, jax.Array]
     example_ids: np.ndarray
-    waited: float  # seconds, for its batch
+    waited: float  # seconds in which the device had nothing to do, for want of its batch
     flops: float | None
 
 
@@ -107,15 +108,20 @@ def fit(
     overlay: Overlay | None = None,
     to_batch: ToBatch = lambda arrays: Batch(**arrays),
     seconds_per_example: float = 0.0,
+    shapes_of_batches: int = 1,
 ) -> TrainState:
     """Train to `config.steps`, from the newest checkpoint of `run` if there is one.
 
     `overlay` puts pretrained weights into a fresh state. `evaluate` gets the state and the number
-    of updates made. Raises TrainingError when the loss diverges (the last good state is saved),
-    when the evaluation lacks `best_metric` (what was trained is saved), when the data fails, and
-    when the last checkpoint cannot be saved; RunDirectoryError when another process trains in
-    `run`; Interrupted (exit code 143) after a SIGTERM, saved.
+    of updates made. Batches come in `shapes_of_batches` shapes; what is compiled for more of them
+    is counted in the log as `recompilations`.
+
+    Raises TrainingError when the loss diverges (the last good state is saved), when the evaluation
+    lacks `best_metric` (what was trained is saved), when the data fails, and when the last
+    checkpoint cannot be saved; RunDirectoryError when another process trains in `run`; Interrupted
+    (exit code 143) after a SIGTERM, saved.
     """
+    goodput = Goodput(run.metrics_log)
     check_divides(config.global_batch, mesh, config.accumulate)
     if config.best_metric and evaluate is None:
         raise ValueError(f"best_metric={config.best_metric!r}, but there is no evaluation")
@@ -135,7 +141,8 @@ def fit(
         )
         expected = checkpoints.latest_step() or 0
         opened = stack.enter_context(contextlib.closing(batches(expected)))
-        first = _fetch(opened, expected, config)
+        with goodput.spend("data_wait"):
+            first = fetch(opened, expected, config.steps, config.global_batch)
         shapes = _shapes(to_batch(put_batch(first, mesh)))
 
         abstract = abstract_state(*arguments, shapes, mesh, config.sharding)
@@ -170,6 +177,7 @@ def fit(
             config.global_batch,
             seconds_per_example,
             config.wandb_project,
+            goodput,
         )
 
         def settle(dispatched: _Dispatched | None) -> None:
@@ -181,21 +189,24 @@ def fit(
             if not values.pop("applied"):
                 progress.event(step, f"loss {values['loss']}, gradient {values['gradient_norm']}")
                 checkpoints.save(step - 1, state)
-                _check_saved(checkpoints, step - 1)
-                raise TrainingError(_diverged(dispatched, values, config))
+                check_saved(checkpoints, step - 1)
+                ids = dispatched.example_ids.tolist()
+                raise TrainingError(diverged(step, values, config.loss_limit, ids))
             log = _due(step, config.log_every, config.steps)
             # NaN in a step that was applied: a term that no row of its batch has.
             values = {name: value for name, value in values.items() if not math.isnan(value)}
+            values["recompilations"] = run_step.recompilations
             progress.finished(step, values, dispatched.waited, dispatched.flops, log)
 
         def evaluated(step: int) -> Mapping[str, float]:
             """Scores of `state`, logged. Without the one that chooses it is saved, unscored."""
-            scores = evaluate(state, step) if evaluate is not None else {}
+            with goodput.spend("evaluation"):
+                scores = evaluate(state, step) if evaluate is not None else {}
             if config.best_metric and config.best_metric not in scores:
                 if step > 0:
                     checkpoints.save(step, state)
-                    _check_saved(checkpoints, step)
-                raise TrainingError(_no_score(config.best_metric, scores, step, run))
+                    check_saved(checkpoints, step)
+                raise TrainingError(no_score(config.best_metric, scores, step, run))
             progress.evaluated(step, scores)
             return scores
 
@@ -208,19 +219,28 @@ def fit(
         if start == config.steps:
             return state
         shardings = (shardings_of(abstract), replicated(mesh))
-        run_step = CompiledStep(train_step, shardings, progress.say)
+        run_step = CompiledStep(
+            train_step, shardings, progress.say, shapes_of_batches, goodput.spend
+        )
         seed = np.uint32(config.seed)
         run_step.prepare(state, shapes, seed, np.int32(start))
         if evaluate is not None and config.eval_every and restored is None:
             evaluated(0)
+        profile = stack.enter_context(Profile(config.profile, run.profile, progress.say))
+        idleness = stack.enter_context(Idleness())
+        goodput.turn_to("step")
         progress.restart_rates()
-        before = None
+        before: _Dispatched | None = None
+        metrics: dict[str, jax.Array] = {}
         for step in range(start, config.steps):
+            profile.before(step, metrics)
             began = time.perf_counter()
-            arrays = _fetch(stream, step, config)
-            waited = time.perf_counter() - began
+            arrays = fetch(stream, step, config.steps, config.global_batch)
+            waited = idleness.since(began)
             batch = to_batch(put_batch(arrays, mesh))
-            state, metrics = run_step(state, batch, seed, np.int32(step))
+            with jax.profiler.StepTraceAnnotation("train", step_num=step):
+                state, metrics = run_step(state, batch, seed, np.int32(step))
+            idleness.busy_until(metrics["loss"])
             settle(before)
             done = step + 1
             before = _Dispatched(done, metrics, arrays["example_id"], waited, run_step.flops)
@@ -233,10 +253,12 @@ def fit(
                 scores: Mapping[str, float] = {}
                 if evaluating and not stopping:  # who asks to stop may not wait for it
                     scores = evaluated(done)
-                checkpoints.save(done, state, scores)
+                with goodput.spend("checkpoint"):
+                    checkpoints.save(done, state, scores)
                 progress.restart_rates()
             if stopping or done == config.steps:
-                _check_saved(checkpoints, done)
+                with goodput.spend("checkpoint"):
+                    check_saved(checkpoints, done)
             if stopping and (evaluating or done < config.steps):
                 progress.event(done, "interrupted by SIGTERM, saved")
                 raise Interrupted
@@ -250,51 +272,4 @@ def _due(step: int, every: int, steps: int) -> bool:
 def _shapes(batch: Batch) -> Batch:
     return jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), batch
-    )
-
-
-def _fetch(stream: Iterator[Arrays], step: int, config: TrainConfig) -> Arrays:
-    """The next batch. Raises TrainingError naming the step when the data fails or ends, or the
-    rows are not this process's share of the global batch."""
-    try:
-        arrays = next(stream)
-    except StopIteration as error:
-        raise TrainingError(
-            f"the data ended at step {step} of {config.steps}; training needs an endless stream"
-        ) from error
-    except Exception as error:  # of any kind: it is raised again, with the step
-        raise TrainingError(f"no batch for step {step}: {error}") from error
-    rows = config.global_batch // jax.process_count()
-    for name, array in arrays.items():
-        if len(array) != rows:
-            raise TrainingError(
-                f"step {step}: {name} has {len(array)} rows; global_batch={config.global_batch} "
-                f"on {jax.process_count()} process(es) means {rows}"
-            )
-    return arrays
-
-
-def _no_score(metric: str, scores: Mapping[str, float], step: int, run: RunDirectory) -> str:
-    saved = f" in {run.experiment} too: the state of step {step} is saved and will be evaluated"
-    return (
-        f"best_metric={metric!r} is no score of the evaluation; scores: {', '.join(scores)}. Start "
-        f"again with train.best_metric corrected{saved if step > 0 else ''}"
-    )
-
-
-def _check_saved(checkpoints: Checkpoints, step: int) -> None:
-    checkpoints.wait()
-    if step not in checkpoints.steps():
-        raise TrainingError(
-            f"the state of step {step} could not be saved (see the messages above); the newest "
-            f"checkpoint is that of step {checkpoints.latest_step()}. Make room and start again"
-        )
-
-
-def _diverged(refused: _Dispatched, values: Mapping[str, Any], config: TrainConfig) -> str:
-    return (
-        f"step {refused.step} was refused: loss {values['loss']}, gradient norm "
-        f"{values['gradient_norm']} (loss_limit {config.loss_limit}); example ids of its batch: "
-        f"{refused.example_ids.tolist()}. The state of step {refused.step - 1} is saved. Look at "
-        "these examples, or use a lower learning rate, in a new run directory"
     )

@@ -1,7 +1,8 @@
 """Where training says what it measured: metrics.jsonl always, TensorBoard, Weights & Biases.
 
 A line of metrics.jsonl is `{"step": 40, "kind": "train", "loss": ...}`; kinds are `train`,
-`evaluation` and `event` (something happened: `{"step": 40, "kind": "event", "event": "..."}`).
+`evaluation`, `goodput` (where the time of a process went, at its end) and `event` (something
+happened: `{"step": 40, "kind": "event", "event": "..."}`).
 `step` counts updates made. Only process 0 writes.
 """
 
@@ -67,7 +68,7 @@ def _stays(line: str, restored: int | None, evaluate_again: bool) -> bool:
         content = json.loads(line)
     except json.JSONDecodeError:
         return False
-    if content["kind"] == "event":
+    if content["kind"] in ("event", "goodput"):  # no measurement that will be made again
         return True
     again = evaluate_again and content["kind"] == "evaluation"
     return restored is not None and content["step"] <= restored - again
@@ -158,7 +159,8 @@ class MetricsLog:
             self._curves.append(WeightsAndBiases(wandb_project, lines.parent))
 
     def write(self, step: int, kind: str, values: Mapping[str, float]) -> None:
-        """Measurements after `step` updates; `kind` is "train" or "evaluation"."""
+        """Measurements after `step` updates; `kind` is "train", "evaluation" or
+        "goodput"."""
         if self._lines is not None:
             self._lines.write({"step": step, "kind": kind, **values})
         for curve in self._curves:

@@ -9,12 +9,14 @@ from jax.sharding import Mesh
 from tqdm import tqdm
 
 from adiff_jax.checkpoint.run_directory import RunDirectory
+from adiff_jax.train.goodput import Goodput, in_words
 from adiff_jax.train.metrics_log import MetricsLog
-from adiff_jax.train.throughput import Throughput, peak_flops
+from adiff_jax.train.throughput import Throughput, chips, peak_flops
 
 
 class Progress:
-    """A context: the bar is drawn and the logs are open while it is entered.
+    """A context: the bar is drawn and the logs are open while it is entered. At its end it says and
+    logs where the time went.
 
     `restored` is the step of the checkpoint that training goes on from, None for a new state;
     with `evaluate_again` that step is still to be evaluated.
@@ -30,9 +32,12 @@ class Progress:
         examples: int,
         seconds_per_example: float,
         wandb_project: str,
+        goodput: Goodput,
     ) -> None:
-        peak = peak_flops(mesh.devices.flat[0].device_kind)
-        self._rates = Throughput(examples, seconds_per_example, peak)
+        devices = mesh.devices.flatten()
+        peak = peak_flops(devices[0].device_kind)
+        self._rates = Throughput(examples, seconds_per_example, peak, chips(devices))
+        self._goodput, self._step = goodput, restored or 0
         self._log = MetricsLog(
             run.metrics_log, run.tensorboard, restored, evaluate_again, wandb_project
         )
@@ -55,6 +60,9 @@ class Progress:
         trace: TracebackType | None,
     ) -> None:
         self._bar.close()
+        report = self._goodput.report()
+        self.say(in_words(report))
+        self._log.write(self._step, "goodput", report)
         self._log.close()
 
     def say(self, text: str) -> None:
@@ -80,9 +88,12 @@ class Progress:
     ) -> None:
         """The metrics of a finished step: the loss on the bar, and all of them in the logs.
 
-        It waited `waited` seconds for its batch and took `flops` operations on each device. It is
-        counted now, not when it was dispatched: the clock of the rates is read when a step is done.
+        The device was idle for `waited` seconds, for want of its batch, and took `flops` operations
+        (each device). It is counted now, not when it was dispatched: the clock of the rates is read
+        when a step is done.
         """
+        self._step = step
+        self._goodput.waited(waited)
         self._rates.step(waited, flops)
         self._bar.set_postfix(loss=f"{values['loss']:.4f}", refresh=False)
         self._bar.update(step - self._bar.n)

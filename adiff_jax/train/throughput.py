@@ -1,6 +1,9 @@
 """How fast training runs: examples and audio per second, data wait, share of the device's peak."""
 
 import time
+from collections.abc import Iterable
+
+import jax
 
 PEAK_BF16_FLOPS = {
     "TPU v2": 22.5e12,
@@ -27,11 +30,23 @@ def peak_flops(device_kind: str) -> float | None:
     return PEAK_BF16_FLOPS[max(kinds, key=len)] if kinds else None
 
 
-class Throughput:
-    """Rates over the steps since the last `restart`."""
+def chips(devices: Iterable[jax.Device]) -> int:
+    """How many chips these devices are: the two of a TPU v2 or v3 chip stand at one place."""
+    places = {
+        (getattr(device, "slice_index", 0), tuple(getattr(device, "coords", (device.id,))))
+        for device in devices
+    }
+    return len(places)
 
-    def __init__(self, examples: int, seconds_per_example: float, peak: float | None) -> None:
+
+class Throughput:
+    """Rates over the steps since the last `restart`, each of `examples` on so many `chips`."""
+
+    def __init__(
+        self, examples: int, seconds_per_example: float, peak: float | None, chips: int = 1
+    ) -> None:
         self._examples, self._seconds_per_example, self._peak = examples, seconds_per_example, peak
+        self._chips = chips
         self.restart()
 
     def restart(self) -> None:
@@ -41,7 +56,7 @@ class Throughput:
 
     def step(self, waited: float, flops: float | None) -> None:
         """Count one finished step of `flops` operations on each device, for which `waited` seconds
-        passed waiting for data."""
+        passed in which the device had no data."""
         self._steps += 1
         self._waited += waited
         self._flops = None if flops is None or self._flops is None else self._flops + flops
@@ -49,9 +64,11 @@ class Throughput:
     def report(self) -> dict[str, float]:
         """The rates; then a new window.
 
-        `step_seconds`, `examples_per_second`, `data_wait_share`; `audio_seconds_per_second`
-        where the length of an example is known; `flops_per_second` of one device and `mfu` (its
-        share of the bf16 peak) where they are. Empty when no step was counted.
+        `step_seconds`, `data_wait_share` (of the time, that in which the device had nothing to do
+        for want of data), `examples_per_second` and the same `_per_chip`; where the length of an
+        example is known, `audio_seconds_per_second` and the same `_per_chip`; `flops_per_second`
+        of one device and `mfu` (its share of the bf16 peak) where they are. Empty when no step was
+        counted.
         """
         elapsed, steps, waited = time.perf_counter() - self._start, self._steps, self._waited
         flops = self._flops
@@ -62,10 +79,13 @@ class Throughput:
         rates = {
             "step_seconds": elapsed / steps,
             "examples_per_second": rate,
+            "examples_per_second_per_chip": rate / self._chips,
             "data_wait_share": waited / elapsed,
         }
         if self._seconds_per_example:
-            rates["audio_seconds_per_second"] = rate * self._seconds_per_example
+            heard = rate * self._seconds_per_example
+            rates["audio_seconds_per_second"] = heard
+            rates["audio_seconds_per_second_per_chip"] = heard / self._chips
         if flops:
             rates["flops_per_second"] = flops / elapsed
             if self._peak:

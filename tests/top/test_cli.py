@@ -36,6 +36,7 @@ VERBS = (
     "ablate",
     "data",
     "bench",
+    "doctor",
     "metrics",
 )
 

@@ -20,7 +20,9 @@ from tests.top.train_adc import STEPS
 TIMES = (
     "step_seconds",
     "examples_per_second",
+    "examples_per_second_per_chip",
     "audio_seconds_per_second",
+    "audio_seconds_per_second_per_chip",
     "data_wait_share",
     "flops_per_second",
 )
@@ -38,7 +40,7 @@ def measured(run: Path) -> list[dict[str, Any]]:
     return [
         {name: value for name, value in line.items() if name not in TIMES}
         for line in found
-        if line["kind"] != "event"
+        if line["kind"] in ("train", "evaluation")
     ]
 
 

@@ -198,6 +198,7 @@ def test_what_changes_no_parameter_may_differ_when_a_run_goes_on(
     ours = stored(adc_copy)
     other = replace(ours, evaluation=Evaluation(batch=16), mesh=MeshConfig(data=4, fsdp=2))
     other = replace(other, data=replace(other.data, test=()))
+    other = replace(other, train=replace(other.train, log_every=3, profile=(2, 3)))
     run.train(other, adc_copy)
     assert stored(adc_copy) == other
 
@@ -411,6 +412,12 @@ def test_training_starts_from_the_pretrained_encoder(trained: Trained, tagger_ru
 # --- the evaluation that training calls -------------------------------------------------------
 
 
+@pytest.mark.parametrize("system", ["tagger_run", "adc_run", "adiff_run"])
+def test_a_second_shape_is_never_compiled_in_the_loop(system: str, request: pytest.FixtureRequest):
+    logged = [x for x in lines(request.getfixturevalue(system)) if x["kind"] == "train"]
+    assert logged and {line["recompilations"] for line in logged} == {0}
+
+
 def test_training_logs_losses_and_scores_of_the_validation_pairs(adc_run: Path):
     (scores,) = [line for line in lines(adc_run) if "validation/loss/caption" in line]
     assert {
@@ -490,6 +497,7 @@ def test_training_in_buckets_compiles_once_for_each_and_logs_every_step(
     assert "tokens int32[8, 8]" in again or "tokens int32[8, 16]" in again
     logged = [line["step"] for line in lines(tmp_path) if line["kind"] == "train"]
     assert logged == [1, 2, 3, 4]
+    assert {line["recompilations"] for line in lines(tmp_path) if line["kind"] == "train"} == {0}
 
 
 def test_buckets_that_hold_no_batch_or_of_a_tagger_leave_the_directory_free(tmp_path: Path):

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ from adiff_jax.checkpoint.checkpoints import Checkpoints, Keep
 from adiff_jax.checkpoint.run_directory import RunDirectory, RunDirectoryError
 from adiff_jax.parallel.mesh import MeshConfig, make_mesh
 from adiff_jax.train.interruption import Interrupted
-from adiff_jax.train.loop import TrainConfig, TrainingError, fit
+from adiff_jax.train.loop import TrainConfig, fit
 from adiff_jax.train.optim import Optimizer
+from adiff_jax.train.refusals import TrainingError
 from adiff_jax.train.state import TrainState, overlay
 from tests.train.tiny import Regression, batches_of, rows_of
 
@@ -31,7 +33,7 @@ def train(run: Path, batches: Any = batches_of(16), **options: Any) -> TrainStat
     """`fit` with fields of the config, and arguments of its own, replaced."""
     arguments = {
         name: options.pop(name)
-        for name in ("evaluate", "overlay", "seconds_per_example")
+        for name in ("evaluate", "overlay", "seconds_per_example", "shapes_of_batches")
         if name in options
     }
     config = dataclasses.replace(CONFIG, **options)
@@ -58,7 +60,8 @@ def test_the_log_holds_losses_and_rates_when_they_are_due(
         assert math.isfinite(line["loss"]) and "applied" not in line
         assert line["examples_per_second"] == pytest.approx(16 / line["step_seconds"])
         assert line["audio_seconds_per_second"] == pytest.approx(2 * line["examples_per_second"])
-        assert 0 < line["data_wait_share"] < 1
+        assert 0 <= line["data_wait_share"] < 1
+        assert line["recompilations"] == 0
         assert line["flops_per_second"] > 0 and "mfu" not in line  # the CPU's peak is not known
     said = capsys.readouterr().err
     assert said.count("compiling (once)...") == 1 and "compiling again" not in said
@@ -337,17 +340,50 @@ def test_a_run_whose_last_save_fails_does_not_end_well(tmp_path: Path) -> None:
         train(tmp_path, blocking)
 
 
-def test_a_batch_of_another_shape_is_compiled_again_and_says_what_changed(
+def growing(start: int) -> Iterator[Rows]:
+    """Two steps of one shape, then another."""
+    for step in itertools.count(start):
+        extra = {"tokens": np.zeros((16, 5 if step < 2 else 7), np.int32)}
+        yield rows_of(step) | extra
+
+
+def test_a_batch_of_another_shape_is_compiled_again_counted_and_says_what_changed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def growing(start: int) -> Iterator[Rows]:
-        for step in itertools.count(start):
-            extra = {"tokens": np.zeros((16, 5 if step < 2 else 7), np.int32)}
-            yield rows_of(step) | extra
-
-    train(tmp_path, growing, steps=4)
+    train(tmp_path / "run", growing, steps=4, log_every=1)
     said = capsys.readouterr().err
     assert said.count("compiling again: the batch now has tokens int32[16, 7]") == 1
+    counted = [line["recompilations"] for line in lines(tmp_path / "run", "train")]
+    assert counted == [0, 0, 1, 1]
+
+
+def test_shapes_that_the_data_have_are_no_recompilations(tmp_path: Path) -> None:
+    train(tmp_path, growing, steps=4, shapes_of_batches=2, log_every=1)
+    assert {line["recompilations"] for line in lines(tmp_path, "train")} == {0}
+
+
+def test_nothing_is_compiled_in_the_loop_after_its_first_step(tmp_path: Path) -> None:
+    """Counted by JAX itself, so that programs beside the step are seen too."""
+    compiled: list[str] = []
+
+    def heard(event: str, seconds: float, **_: Any) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(event)
+
+    def batches(start: int) -> Iterator[Rows]:
+        for step in itertools.count(start):
+            if step == 2:  # the second step has been dispatched
+                compiled.clear()
+            yield rows_of(step)
+
+    jax.monitoring.register_event_duration_secs_listener(heard)
+    try:
+        train(tmp_path, batches, steps=6, save_every=2, log_every=1)
+        assert compiled == []
+        jax.jit(lambda x: x + 1).lower(np.ones(3)).compile()
+        assert compiled != []  # JAX would have said so
+    finally:
+        jax.monitoring.unregister_event_duration_listener(heard)
 
 
 def test_pretrained_weights_enter_a_fresh_run_only(tmp_path: Path) -> None:
@@ -368,3 +404,55 @@ def test_pretrained_weights_enter_a_fresh_run_only(tmp_path: Path) -> None:
 def test_weights_and_biases_that_is_asked_for_but_missing_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ImportError, match="wandb_project is 'demo' but wandb is not installed"):
         train(tmp_path, wandb_project="demo")
+
+
+def test_where_the_time_went_is_logged_at_the_end_and_by_every_process(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def slow(start: int) -> Iterator[Rows]:
+        for step in itertools.count(start):
+            time.sleep(0.2 if step == 3 else 0)
+            yield rows_of(step)
+
+    def evaluate(state: TrainState, step: int) -> dict[str, float]:
+        time.sleep(0.1)
+        return {"accuracy": 1.0}
+
+    train(tmp_path, slow, steps=4, eval_every=2, evaluate=evaluate)
+    (first,) = lines(tmp_path, "goodput")
+    assert first["step"] == 4 and first["restart"] == 0 < first["start"]
+    assert first["data_wait"] * first["seconds"] > 0.15
+    assert first["evaluation"] * first["seconds"] > 0.25  # of steps 0, 2 and 4
+    assert first["compile"] > 0 and first["checkpoint"] > 0 and first["goodput"] > 0
+    assert "goodput " in capsys.readouterr().err
+    shares = [value for name, value in first.items() if name not in ("seconds", "step", "kind")]
+    assert sum(shares) == pytest.approx(1)
+
+    minute_ago = time.time() - 60
+    os.utime(tmp_path / "metrics.jsonl", (minute_ago, minute_ago))
+    train(tmp_path, slow, steps=6, eval_every=2, evaluate=evaluate)
+    again, second = lines(tmp_path, "goodput")
+    assert again == first and second["step"] == 6
+    assert second["start"] == 0 and second["restart"] * second["seconds"] > 59
+
+
+def test_some_steps_are_traced_and_a_resumed_run_traces_what_is_left_of_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def traces() -> int:
+        return len(list((tmp_path / "profile").rglob("*.xplane.pb")))
+
+    train(tmp_path, steps=2, profile=(4, 6))
+    assert not (tmp_path / "profile").exists()
+    train(tmp_path, steps=8, profile=(4, 6))
+    assert traces() == 1 and "trace of steps 4 to 6" in capsys.readouterr().err
+    train(tmp_path, steps=9, profile=(4, 6))
+    assert traces() == 1
+    train(tmp_path, steps=10, profile=(8, 100))  # to the end
+    assert traces() == 2
+
+
+@pytest.mark.parametrize("steps", [(3, 2), (-1, 2)])
+def test_a_trace_of_no_steps_is_refused(steps: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="first step and the one after the last"):
+        TrainConfig(profile=steps)

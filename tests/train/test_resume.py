@@ -28,7 +28,13 @@ def lines(run: Path, *kinds: str) -> list[dict[str, Any]]:
     return [line for line in found if line["kind"] in kinds]
 
 
-TIMES = ("step_seconds", "examples_per_second", "data_wait_share", "flops_per_second")
+TIMES = (
+    "step_seconds",
+    "examples_per_second",
+    "examples_per_second_per_chip",
+    "data_wait_share",
+    "flops_per_second",
+)
 
 
 def measured(run: Path) -> list[dict[str, Any]]:

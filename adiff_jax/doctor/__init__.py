@@ -1,0 +1,1 @@
+"""`adiff doctor`: is everything there for a training, a line for each thing, with the way out."""
