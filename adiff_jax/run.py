@@ -51,6 +51,7 @@ MAY_CHANGE = (
     "evaluation",
     "train.wandb_project",
     "train.log_every",
+    "train.stall_seconds",
     "train.profile",
 )
 """Fields of an experiment that change no trained parameter, so a resumed run may differ in them."""

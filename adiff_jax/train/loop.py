@@ -42,6 +42,7 @@ from adiff_jax.train.state import (
     with_variables,
 )
 from adiff_jax.train.step import make_train_step
+from adiff_jax.train.watchdog import Watchdog
 
 Evaluate = Callable[[TrainState, int], Mapping[str, float]]
 Overlay = Callable[[Variables], Variables]
@@ -55,7 +56,8 @@ class TrainConfig:
 
     `best_metric` names a score of the evaluation; the checkpoint where it was best is kept beside
     the `keep_last` newest. A loss above `loss_limit` stops the training. `profile` is the first
-    step of a trace and the one after its last; (0, 0) is none.
+    step of a trace and the one after its last; (0, 0) is none. A batch, or the end of a step, that
+    has not come after `stall_seconds` ends the process (`train.watchdog`); 0 waits for ever.
     """
 
     steps: int = 1000
@@ -73,10 +75,11 @@ class TrainConfig:
     sharding: Rules = Rules()
     wandb_project: str = ""
     profile: tuple[int, int] = (0, 0)
+    stall_seconds: float = 1800.0
 
     def __post_init__(self) -> None:
         least = {"steps": 1, "keep_last": 1, "accumulate": 1}
-        least |= {"log_every": 0, "eval_every": 0, "save_every": 0}
+        least |= {"log_every": 0, "eval_every": 0, "save_every": 0, "stall_seconds": 0}
         for name, bound in least.items():
             if getattr(self, name) < bound:
                 raise ValueError(
@@ -130,6 +133,7 @@ def fit(
 
     with contextlib.ExitStack() as stack:
         stack.enter_context(run.locked())
+        watchdog = stack.enter_context(Watchdog(config.stall_seconds))
         checkpoints = stack.enter_context(
             contextlib.closing(
                 Checkpoints(
@@ -141,7 +145,7 @@ def fit(
         )
         expected = checkpoints.latest_step() or 0
         opened = stack.enter_context(contextlib.closing(batches(expected)))
-        with goodput.spend("data_wait"):
+        with goodput.spend("data_wait"), watchdog.watching(f"the batch of step {expected + 1}"):
             first = fetch(opened, expected, config.steps, config.global_batch)
         shapes = _shapes(to_batch(put_batch(first, mesh)))
 
@@ -184,8 +188,10 @@ def fit(
             """Log a step; stop if it was refused. `state` is then still the one before it."""
             if dispatched is None:
                 return
-            values = {name: x.item() for name, x in jax.device_get(dispatched.metrics).items()}
             step = dispatched.step
+            with watchdog.watching(f"the end of step {step}"):
+                found = jax.device_get(dispatched.metrics)
+            values = {name: x.item() for name, x in found.items()}
             if not values.pop("applied"):
                 progress.event(step, f"loss {values['loss']}, gradient {values['gradient_norm']}")
                 checkpoints.save(step - 1, state)
@@ -235,7 +241,8 @@ def fit(
         for step in range(start, config.steps):
             profile.before(step, metrics)
             began = time.perf_counter()
-            arrays = fetch(stream, step, config.steps, config.global_batch)
+            with watchdog.watching(f"the batch of step {step + 1}"):
+                arrays = fetch(stream, step, config.steps, config.global_batch)
             waited = idleness.since(began)
             batch = to_batch(put_batch(arrays, mesh))
             with jax.profiler.StepTraceAnnotation("train", step_num=step):

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 
 from adiff_jax.checkpoint.checkpoints import Checkpoints
+from adiff_jax.train.watchdog import EXIT_CODE
 from tests.jobs.pod import Pod
 
 STEPS = 40
-CLOCKED = re.compile("second|share|events")
+CLOCKED = re.compile("second|share")
 
 
 def lines(run: Path, kind: str) -> list[dict[str, Any]]:
@@ -122,6 +123,17 @@ def test_a_process_that_hangs_ends_the_job_within_a_bound(tmp_path: Path) -> Non
         pod.kill(1, signal.SIGSTOP)
         assert ends_soon(pod, 0) not in (0, 2, 143)
         assert "unhealthy" in pod.log(0)
+
+
+def test_a_process_whose_data_hang_ends_the_job_and_says_where_it_stood(tmp_path: Path) -> None:
+    """Its heart beats on, so that JAX would wait for ever."""
+    command = ["tests.train.train_tiny", str(tmp_path / "run"), str(STEPS), "0.03", "6"]
+    with Pod(tmp_path, 2, 4, command) as pod:
+        codes = pod.wait(120)
+        assert EXIT_CODE in codes and 0 not in codes
+        assert "process 1 of 2 ends: the batch of step 6 has not come within 8 s" in pod.log(1)
+        assert "in batches" in pod.log(1)  # the stack of the thread that hangs
+    assert reached(tmp_path / "run") >= 3
 
 
 def test_a_process_that_never_comes_is_named_with_the_port(tmp_path: Path) -> None:

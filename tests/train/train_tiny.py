@@ -1,4 +1,6 @@
-"""A training that tests kill: `python -m tests.train.train_tiny RUN STEPS SECONDS_PER_BATCH`.
+"""A training that tests kill: `python -m tests.train.train_tiny RUN STEPS SECONDS [HANGS_AT]`.
+
+A batch takes SECONDS. With HANGS_AT, process 1 hangs instead of reading the batch of that step.
 
 It joins a job that ADIFF_COORDINATOR and its like name, and leaves it, as `adiff train` does.
 """
@@ -7,6 +9,7 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -46,17 +49,20 @@ def evaluate(state: TrainState, step: int) -> dict[str, float]:
     return {"size": float(jnp.abs(state.variables["params"]["head"]["kernel"]).sum())}
 
 
-def train(run: Path, steps: int, seconds_per_batch: float = 0.0) -> TrainState:
+def train(
+    run: Path, steps: int, seconds_per_batch: float = 0.0, hangs_at: int | None = None
+) -> TrainState:
     """Train, or go on training, in `run`."""
 
     def batches(start: int) -> Iterator[dict[str, np.ndarray]]:
-        for batch in batches_of(16)(start):
-            time.sleep(seconds_per_batch)
-            mine = jax.process_index()
+        mine = jax.process_index()
+        for step, batch in enumerate(batches_of(16)(start), start=start + 1):
+            time.sleep(3600 if (mine, step) == (1, hangs_at) else seconds_per_batch)
             yield {name: np.split(x, jax.process_count())[mine] for name, x in batch.items()}
 
     mesh = make_mesh(MeshConfig(2, 2, 2))
-    return fit(OBJECTIVE, batches, config(steps), mesh, RunDirectory.at(run), evaluate)
+    how = replace(config(steps), stall_seconds=1800.0 if hangs_at is None else 8.0)
+    return fit(OBJECTIVE, batches, how, mesh, RunDirectory.at(run), evaluate)
 
 
 if __name__ == "__main__":
@@ -65,7 +71,7 @@ if __name__ == "__main__":
     verbs_job.join(parser.parse_args(["--join-timeout", "60", "--heartbeat", "5"]))
     enable_compile_cache()
     try:
-        train(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))
+        train(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), *map(int, sys.argv[4:]))
     except BaseException as end:
         verbs_job.leave_after(end, "train")
         raise
