@@ -14,6 +14,7 @@ from typing import Any
 from adiff_jax import (
     convert_verbs,
     verbs,
+    verbs_beam,
     verbs_captioned,
     verbs_compare,
     verbs_data,
@@ -64,12 +65,14 @@ def _expected_errors() -> tuple[type[Exception], ...]:
     from adiff_jax.audio.io import AudioError
     from adiff_jax.checkpoint.checkpoints import CheckpointError
     from adiff_jax.checkpoint.run_directory import RunDirectoryError
+    from adiff_jax.data.builders.on_beam import BeamError
     from adiff_jax.data.pipeline import ExampleError
     from adiff_jax.evaluate.captions import MetricError
     from adiff_jax.train.loop import TrainingError
 
     return (
         AudioError,
+        BeamError,
         CheckpointError,
         RunDirectoryError,
         ExampleError,
@@ -239,6 +242,7 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     for split in ("train", "validation", "test"):
         owned.add_argument(f"--{split}", default="", help=f"CSV file of the {split} pairs")
     owned.add_argument("--out", required=True)
+    verbs_beam.add_arguments(owned)
     explained = actions.add_parser(
         "explanations",
         help="build tables of ACD or CLD from its CSV files and your audio",
@@ -263,6 +267,7 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     explained.add_argument("--exclude", default="", metavar="FILE", help="clips to do without")
     explained.add_argument("--rate", type=int, default=32_000, help="Hz (default 32000, ADIFF's)")
     explained.add_argument("--out", required=True)
+    verbs_beam.add_arguments(explained)
     missing = actions.add_parser(
         "missing", help="list the clips of a config's LabelledClips that are not there"
     )

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adiff_jax.verbs_beam import runner_of
+
 if TYPE_CHECKING:
     from adiff_jax.data.schema import Source
 
@@ -40,7 +42,8 @@ def data(options: argparse.Namespace, rest: list[str]) -> None:
             from adiff_jax.data.builders.audiodiffcaps import AudioDiffCaps, build_audiodiffcaps
 
             tables = options.train, options.validation, options.test
-            print(build_audiodiffcaps(AudioDiffCaps(options.audio, *tables), options.out))
+            copy = AudioDiffCaps(options.audio, *tables)
+            print(build_audiodiffcaps(copy, options.out, beam=runner_of(options)))
             print(f"wrote tables to {options.out}")
         case "explanations":
             from adiff_jax.data.builders.explanations import ExplanationFiles, build_explanations
@@ -53,7 +56,7 @@ def data(options: argparse.Namespace, rest: list[str]) -> None:
                 options.exclude,
                 options.rate,
             )
-            print(build_explanations(files, options.out))
+            print(build_explanations(files, options.out, beam=runner_of(options)))
             print(f"wrote tables to {options.out}")
         case "missing":
             from adiff_jax.data.labelled import LabelledClips, missing_names
