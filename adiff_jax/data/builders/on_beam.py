@@ -153,8 +153,8 @@ def _apache_beam() -> Any:
         import apache_beam.options.pipeline_options
     except ImportError as error:
         raise ImportError(
-            "to build tables on Beam, install the extra [beam] in an environment of its own, since "
-            'apache-beam needs older versions of packages than the rest: see "Tables on Apache '
-            'Beam" in docs/data.md'
+            "apache-beam is not installed. It wants an environment of its own, since it needs "
+            "older versions of some packages: `make beam` makes one in .venv-beam, with the extra "
+            "[beam]; run this command there"
         ) from error
     return apache_beam
