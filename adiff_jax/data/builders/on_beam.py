@@ -91,8 +91,8 @@ def unusable_on_beam(
     beam = _apache_beam()
     clips = [(split, name) for split, source in sources.items() for name in source.clips]
     file = out / "beam-unusable.json"
-    out.mkdir(parents=True, exist_ok=True)
     with runner.running() as options, beam.Pipeline(runner.name, options=options) as pipeline:
+        out.mkdir(parents=True, exist_ok=True)
         problems = (
             pipeline
             | beam.Create(clips)

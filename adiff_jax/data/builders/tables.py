@@ -66,8 +66,8 @@ def _write_clips_on_beam(joiner: Joiner, out: epath.Path, beam: BeamRunner) -> N
                 "its tables without Beam"
             )
         sources[split] = source
-    out.mkdir(parents=True, exist_ok=True)
-    digests = {split: out / f"beam-digests-{split}.json" for split in sources}
+    # Beside the table's versions: what a build that broke off leaves is deleted with it.
+    digests = {split: out / "clips" / f"digests-{split}.json" for split in sources}
 
     def rows(split: str) -> Any:
         places = joiner.places(split, sources[split])
