@@ -13,7 +13,7 @@ def add_arguments(parser: Any) -> None:
         "--beam-runner",
         default="",
         metavar="NAME",
-        help="read and encode the clips on Apache Beam (extra [beam]): DirectRunner, "
+        help="read and encode the clips on Apache Beam (extra [beam], `make beam`): DirectRunner, "
         "DataflowRunner, FlinkRunner, SparkRunner, ...",
     )
     parser.add_argument(
