@@ -9,13 +9,18 @@ BIN     := $(VENV)/bin
 PIP     := $(BIN)/python -m pip --disable-pip-version-check
 INPUTS  := pyproject.toml constraints.txt setup.py
 
-.PHONY: help demo test test-slow check clean
+# apache-beam wants older versions of these packages than the pins: it has an environment of its own.
+BEAM     := .venv-beam
+UNPINNED := beartype|pillow|protobuf|pyarrow|python-dateutil
+
+.PHONY: help demo test test-slow check beam clean
 
 help:
 	@echo "make demo       train, evaluate and explain on procedural audio; a few minutes, no download of data"
 	@echo "make test       the fast tests"
 	@echo "make test-slow  the tests that take minutes"
 	@echo "make check      lint, format and types"
+	@echo "make beam       an environment with apache-beam in .venv-beam, to build tables on many machines"
 	@echo "make clean      remove caches and build leftovers (not .venv, not runs/)"
 
 demo: $(VENV)/.installed-base
@@ -31,6 +36,15 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+beam: $(BEAM)/.installed
+
+$(BEAM)/.installed: $(INPUTS)
+	@echo "installing adiff_jax[beam] into $(BEAM) (once; two minutes or three)"
+	@$(PYTHON) -m venv $(BEAM)
+	@grep -vE '^($(UNPINNED))==' constraints.txt > $(BEAM)/constraints.txt
+	@$(BEAM)/bin/python -m pip --disable-pip-version-check install --quiet -c $(BEAM)/constraints.txt -e ".[beam]"
+	@touch $@
 
 $(VENV)/.created:
 	@test -n "$(PYTHON)" || { echo "No Python found; set PYTHON=/path/to/python3.11"; exit 1; }

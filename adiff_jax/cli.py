@@ -72,6 +72,7 @@ def _expected_errors() -> tuple[type[Exception], ...]:
     from adiff_jax.audio.io import AudioError
     from adiff_jax.checkpoint.checkpoints import CheckpointError
     from adiff_jax.checkpoint.run_directory import RunDirectoryError
+    from adiff_jax.data.builders.on_beam import BeamError
     from adiff_jax.data.pipeline import ExampleError, WorkerError
     from adiff_jax.evaluate.captions import MetricError
     from adiff_jax.parallel.roll import JobError
@@ -79,6 +80,7 @@ def _expected_errors() -> tuple[type[Exception], ...]:
 
     return (
         AudioError,
+        BeamError,
         CheckpointError,
         RunDirectoryError,
         ExampleError,

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adiff_jax import verbs_captioned, verbs_embed, verbs_explain_pairs
+from adiff_jax import verbs_beam, verbs_captioned, verbs_embed, verbs_explain_pairs
 
 if TYPE_CHECKING:
     from adiff_jax.data.schema import Source
@@ -52,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for split in ("train", "validation", "test"):
         owned.add_argument(f"--{split}", default="", help=f"CSV file of the {split} pairs")
     owned.add_argument("--out", required=True)
+    verbs_beam.add_arguments(owned)
     explained = actions.add_parser(
         "explanations",
         help="build tables of ACD or CLD from its CSV files and your audio",
@@ -76,6 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     explained.add_argument("--exclude", default="", metavar="FILE", help="clips to do without")
     explained.add_argument("--rate", type=int, default=32_000, help="Hz (default 32000, ADIFF's)")
     explained.add_argument("--out", required=True)
+    verbs_beam.add_arguments(explained)
     missing = actions.add_parser(
         "missing", help="list the clips of a config's LabelledClips that are not there"
     )
@@ -130,7 +132,8 @@ def data(options: argparse.Namespace, rest: list[str]) -> None:
             from adiff_jax.data.builders.audiodiffcaps import AudioDiffCaps, build_audiodiffcaps
 
             tables = options.train, options.validation, options.test
-            print(build_audiodiffcaps(AudioDiffCaps(options.audio, *tables), options.out))
+            copy = AudioDiffCaps(options.audio, *tables)
+            print(build_audiodiffcaps(copy, options.out, beam=verbs_beam.runner_of(options)))
             print(f"wrote tables to {options.out}")
         case "explanations":
             from adiff_jax.data.builders.explanations import ExplanationFiles, build_explanations
@@ -143,7 +146,7 @@ def data(options: argparse.Namespace, rest: list[str]) -> None:
                 options.exclude,
                 options.rate,
             )
-            print(build_explanations(files, options.out))
+            print(build_explanations(files, options.out, beam=verbs_beam.runner_of(options)))
             print(f"wrote tables to {options.out}")
         case "missing":
             from adiff_jax.data.labelled import LabelledClips, missing_names

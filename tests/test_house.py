@@ -59,7 +59,7 @@ def test_torch_has_one_version_everywhere() -> None:
 
 
 def test_the_extras_are_those_that_the_documents_promise() -> None:
-    users = {"tpu", "cuda", "gcs", "aot", "convert", "llm", "metrics", "words"}
+    users = {"tpu", "cuda", "gcs", "aot", "beam", "convert", "llm", "metrics", "words"}
     assert set(EXTRAS) == users | {"test", "dev"}
 
 
@@ -75,7 +75,7 @@ def imported_packages(folder: str) -> set[str]:
     return found - sys.stdlib_module_names - {"adiff_jax", "tests"}
 
 
-OPTIONAL = {"wandb", "tensorflow", "apache_beam"}
+OPTIONAL = {"wandb", "tensorflow"}
 """Used if the user has installed them; no extra of ours brings them."""
 
 

@@ -9,12 +9,15 @@ uniformly, never the first column.
 import csv
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 from etils import epath
 
 from adiff_jax.audio.io import read_audio
-from adiff_jax.data.builders.tables import TableReport, build_tables
+from adiff_jax.data.builders.on_beam import BeamRunner
+from adiff_jax.data.builders.table_rows import TableReport
+from adiff_jax.data.builders.tables import build_tables
 from adiff_jax.data.schema import Clip, Example, Truth
 from adiff_jax.text_files import read_text
 
@@ -38,8 +41,10 @@ class AudioDiffCaps:
 
 
 class AudioDiffCapsSource:
-    """The pairs of one CSV file, a `Source`. Edits are unknown, scenes too; a file stands for the
-    recordings heard in it, so that pairs that share a file are not taken for independent.
+    """The pairs of one CSV file, a `Recurring` source.
+
+    Edits are unknown, scenes too; a file stands for the recordings heard in it, so that pairs that
+    share a file are not taken for independent.
 
     Errors: ValueError for a table that lacks columns, rows or captions or repeats a key,
     FileNotFoundError that lists the rows whose files are missing.
@@ -55,15 +60,22 @@ class AudioDiffCapsSource:
         return len(self._rows)
 
     def __getitem__(self, index: int) -> Example:
+        waves = tuple(self.wave(name) for name in self._rows[index].files)
+        return replace(self.described(index), waves=waves)
+
+    def described(self, index: int) -> Example:
         row = self._rows[index]
         return Example(
             id=row.key,
-            waves=tuple(read_audio(self._audio / name, self._rate) for name in row.files),
+            waves=(),
             rate=self._rate,
             captions=row.captions,
             recordings=row.recordings,
             clips=tuple(Clip(name, recordings=(name,)) for name in row.files),
         )
+
+    def wave(self, name: str) -> np.ndarray:
+        return read_audio(self._audio / name, self._rate)
 
     def truth(self, index: int) -> Truth:
         row = self._rows[index]
@@ -75,7 +87,10 @@ class AudioDiffCapsSource:
 
 
 def build_audiodiffcaps(
-    config: AudioDiffCaps, out_dir: epath.PathLike, progress: bool = True
+    config: AudioDiffCaps,
+    out_dir: epath.PathLike,
+    progress: bool = True,
+    beam: BeamRunner | None = None,
 ) -> TableReport:
     """Write the splits of `config` as tables. Errors: as the source and `build_tables`."""
     tables = {"train": config.train, "validation": config.validation, "test": config.test}
@@ -86,7 +101,7 @@ def build_audiodiffcaps(
     }
     if not sources:
         raise ValueError("AudioDiffCaps names no CSV file: set train, validation or test")
-    return build_tables(sources, out_dir, progress)
+    return build_tables(sources, out_dir, progress, beam)
 
 
 @dataclass(frozen=True)

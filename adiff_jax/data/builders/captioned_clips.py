@@ -19,15 +19,10 @@ from adiff_jax.data.builders.captioned_files import (
     find_listed,
     read_listed,
 )
-from adiff_jax.data.builders.clip_files import (
-    Exclusions,
-    covered,
-    missing_clips,
-    read_exclusions,
-    unusable_clips,
-)
-from adiff_jax.data.builders.explanations import MISSING
-from adiff_jax.data.builders.tables import TableReport, build_tables
+from adiff_jax.data.builders.clip_files import Exclusions, covered, read_exclusions
+from adiff_jax.data.builders.on_beam import BeamRunner
+from adiff_jax.data.builders.published import build_published
+from adiff_jax.data.builders.table_rows import TableReport
 from adiff_jax.data.schema import Clip, Coverage, Example, Truth
 
 
@@ -132,30 +127,16 @@ def captioned_sources(config: Clotho | AudioCaps) -> dict[str, CaptionedSource]:
 
 
 def build_captioned(
-    config: Clotho | AudioCaps, out_dir: epath.PathLike, progress: bool = True
+    config: Clotho | AudioCaps,
+    out_dir: epath.PathLike,
+    progress: bool = True,
+    beam: BeamRunner | None = None,
 ) -> TableReport:
     """Write the splits of `config` as tables, which carry their coverage.
 
-    Errors: as `captioned_sources` and `build_tables`; FileNotFoundError for clips that cannot be
-    had and are not excluded. All of these are listed in `out_dir`/missing.txt, which may be given
-    as `exclude`.
+    Errors: as `captioned_sources` and `build_published`; the list of clips that cannot be had may
+    be given as `exclude`.
     """
     sources = captioned_sources(config)
-    unusable = {
-        split: unusable_clips(source.clips, source.wave, progress)
-        for split, source in sources.items()
-    }
-    if missing := list(dict.fromkeys(name for found in unusable.values() for name in found)):
-        file = epath.Path(out_dir) / MISSING
-        file.parent.mkdir(parents=True, exist_ok=True)
-        excluded = sorted(read_exclusions(config.exclude).names)
-        file.write_text("\n".join([*excluded, *missing]) + "\n")
-        raise FileNotFoundError(
-            "\n".join(
-                missing_clips(split, config.audio, found, sources[split].coverage_without(found))
-                for split, found in unusable.items()
-                if found
-            )
-            + f"\nAdd them, or do without them: {file} lists what --exclude then needs"
-        )
-    return build_tables(sources, out_dir, progress)
+    excluded = read_exclusions(config.exclude).names
+    return build_published(sources, config.audio, excluded, out_dir, progress, beam)

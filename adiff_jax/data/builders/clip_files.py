@@ -9,15 +9,30 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePosixPath
+from typing import Protocol, runtime_checkable
 
 from etils import epath
 from tqdm import tqdm
 
 from adiff_jax.audio.io import SUFFIXES, AudioError
-from adiff_jax.data.schema import Coverage
+from adiff_jax.data.schema import Clip, Coverage, Recurring
 from adiff_jax.text_files import read_text
 
 _SHOWN = 10
+
+
+@runtime_checkable
+class Published(Recurring, Protocol):
+    """A source of clips that a published table names, of which a user may lack some."""
+
+    @property
+    def clips(self) -> Mapping[str, Clip]:
+        """Every clip, by its name."""
+        ...
+
+    def coverage_without(self, names: Iterable[str]) -> Coverage:
+        """The coverage if the clips `names` were excluded too."""
+        ...
 
 
 def find_clips(names: Iterable[str], audio: epath.PathLike) -> dict[str, epath.Path]:

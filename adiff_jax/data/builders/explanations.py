@@ -15,18 +15,15 @@ from adiff_jax.data.builders.clip_files import (
     Exclusions,
     covered,
     find_clips,
-    missing_clips,
     read_exclusions,
     stem_of,
-    unusable_clips,
 )
 from adiff_jax.data.builders.explanation_files import ExplainedPair, read_pairs
-from adiff_jax.data.builders.tables import TableReport, build_tables
+from adiff_jax.data.builders.on_beam import BeamRunner
+from adiff_jax.data.builders.published import build_published
+from adiff_jax.data.builders.table_rows import TableReport
 from adiff_jax.data.prompts import CANONICAL
 from adiff_jax.data.schema import Clip, Coverage, Example, Truth
-
-MISSING = "missing.txt"
-"""The list of clips that could not be had, beside the tables that were not built."""
 
 
 @dataclass(frozen=True)
@@ -141,13 +138,15 @@ class ExplanationSource:
 
 
 def build_explanations(
-    config: ExplanationFiles, out_dir: epath.PathLike, progress: bool = True
+    config: ExplanationFiles,
+    out_dir: epath.PathLike,
+    progress: bool = True,
+    beam: BeamRunner | None = None,
 ) -> TableReport:
     """Write the splits of `config` as tables, which carry their coverage.
 
-    Errors: as the source and `build_tables`; ValueError for an excluded clip that no table names;
-    FileNotFoundError for clips that cannot be had and are not excluded. All of these are listed in
-    `out_dir`/missing.txt, which may be given as `exclude`.
+    Errors: as the source and `build_published`; ValueError for an excluded clip that no table
+    names. The list of clips that cannot be had may be given as `exclude`.
     """
     exclusions = read_exclusions(config.exclude)
     tables = {"train": config.train, "validation": config.validation, "test": config.test}
@@ -159,23 +158,7 @@ def build_explanations(
         split: ExplanationSource(files, config.audio, exclusions, config.rate)
         for split, files in tables.items()
     }
-    unusable = {
-        split: unusable_clips(source.clips, source.wave, progress)
-        for split, source in sources.items()
-    }
-    if missing := list(dict.fromkeys(name for found in unusable.values() for name in found)):
-        file = epath.Path(out_dir) / MISSING
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text("\n".join([*sorted(exclusions.names), *missing]) + "\n")
-        raise FileNotFoundError(
-            "\n".join(
-                missing_clips(split, config.audio, found, sources[split].coverage_without(found))
-                for split, found in unusable.items()
-                if found
-            )
-            + f"\nAdd them, or do without them: {file} lists what --exclude then needs"
-        )
-    return build_tables(sources, out_dir, progress)
+    return build_published(sources, config.audio, exclusions.names, out_dir, progress, beam)
 
 
 def _captions(pairs: Iterable[ExplainedPair]) -> dict[str, tuple[str, ...]]:

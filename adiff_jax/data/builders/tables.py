@@ -6,65 +6,35 @@ in the order of the source, and are written without tensorflow: `features.Audio`
 so the FLAC bytes are a scalar `Tensor` of dtype object.
 """
 
-import hashlib
-import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
-from dataclasses import asdict, dataclass, field
-from functools import partial
+from dataclasses import asdict
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
-from tqdm import tqdm
 
-from adiff_jax.audio.io import AudioError, encode_flac
-from adiff_jax.data.builders.table_source import NO_CLIP, VERSION, edits_to_rows
-from adiff_jax.data.schema import (
-    Captioned,
-    Clip,
-    Coverage,
-    Example,
-    Recurring,
-    Source,
-    coverage_of,
-)
-
-_Row = dict[str, Any]
-_Identity = Clip | tuple[str, Clip | None]
-
-
-@dataclass
-class TableReport:
-    """What was written: numbers by split, how much of what was listed that is where a source says
-    so, and the audio that more than one split holds."""
-
-    clips: dict[str, int] = field(default_factory=dict)
-    pairs: dict[str, int] = field(default_factory=dict)
-    coverage: dict[str, Coverage] = field(default_factory=dict)
-    shared: list[str] = field(default_factory=list)
-
-    def __str__(self) -> str:
-        lines = [
-            f"{split}: {self.pairs[split]} pairs of {self.clips[split]} clips"
-            for split in self.pairs
-        ]
-        lines += [f"{split}: coverage {found}" for split, found in self.coverage.items()]
-        if self.shared:
-            lines.append(f"{len(self.shared)} clips are in more than one split:")
-            lines += [f"  {line}" for line in self.shared]
-        return "\n".join(lines)
+from adiff_jax.data.builders.on_beam import BeamRunner, numbered_rows, take_gathered
+from adiff_jax.data.builders.table_rows import Joiner, TableReport
+from adiff_jax.data.builders.table_source import VERSION
+from adiff_jax.data.schema import Recurring, Source
 
 
 def build_tables(
-    source_by_split: Mapping[str, Source], out_dir: epath.PathLike, progress: bool = True
+    source_by_split: Mapping[str, Source],
+    out_dir: epath.PathLike,
+    progress: bool = True,
+    beam: BeamRunner | None = None,
 ) -> TableReport:
     """Write `source_by_split` into the new directory `out_dir`, local or in a bucket.
 
-    Errors: FileExistsError where there are tables already, ValueError for an empty split,
-    AudioError and whatever else a source raises.
+    With `beam`, its workers read and encode the clips. The rows and their order are the same.
+
+    Errors: FileExistsError where there are tables already, ValueError for an empty split and, with
+    `beam`, for a source that is not `Recurring`; AudioError and whatever else a source raises,
+    which is BeamError where a worker raises it.
     """
     out = epath.Path(out_dir)
     for name in ("clips", "pairs"):
@@ -78,117 +48,44 @@ def build_tables(
         if len(source) == 0:
             raise ValueError(f"the source of split {split!r} holds no examples")
     tfds.disable_progress_bar()  # ours knows the totals
-    joiner = _Joiner(source_by_split, progress)
-    for builder_type in (Clips, Pairs):
-        builder = builder_type(joiner, data_dir=out, file_format="array_record")
-        # TFDS announces a download that does not happen, and makes a folder for it.
-        with redirect_stdout(None), TemporaryDirectory() as nothing:
-            builder.download_and_prepare(download_dir=nothing)
+    joiner = Joiner(source_by_split, progress)
+    if beam:
+        _write_clips_on_beam(joiner, out, beam)
+    else:
+        _prepare(Clips(joiner, lambda split: enumerate(joiner.clips(split)), out))
+    _prepare(Pairs(joiner, lambda split: enumerate(joiner.pairs[split]), out))
     return joiner.report
 
 
-class _Joiner:
-    """Reads every source once: hands out new clips and remembers the rows of `pairs`."""
-
-    def __init__(self, source_by_split: Mapping[str, Source], progress: bool) -> None:
-        self.sources = source_by_split
-        self.progress = progress
-        self.pairs: dict[str, list[_Row]] = {}
-        known = {split: coverage_of(source) for split, source in source_by_split.items()}
-        self.report = TableReport(coverage={split: it for split, it in known.items() if it})
-        self._first_place: dict[str, tuple[str, str]] = {}
-
-    def clips(self, split: str) -> Iterator[_Row]:
-        source = self.sources[split]
-        places: dict[_Identity, int] = {}
-        pairs = self.pairs[split] = []
-        bar = tqdm(range(len(source)), f"build {split}", unit="pair", disable=not self.progress)
-        for index in bar:
-            example, clips = _opened(source, index)
-            numbers = []
-            for identity, make_row in clips:
-                if identity not in places:
-                    places[identity] = len(places)
-                    row = make_row()
-                    self._note_shared(split, row["name"], row["sha256"])
-                    yield row
-                numbers.append(places[identity])
-            pairs.append(_pair_row(example, numbers, _captions(source, index, example)))
-        self.report.clips[split], self.report.pairs[split] = len(places), len(pairs)
-
-    def _note_shared(self, split: str, name: str, digest: str) -> None:
-        first_split, first_name = self._first_place.setdefault(digest, (split, name))
-        if first_split != split:
-            self.report.shared.append(
-                f"{first_split} {first_name} = {split} {name} (SHA-256 {digest})"
+def _write_clips_on_beam(joiner: Joiner, out: epath.Path, beam: BeamRunner) -> None:
+    sources = {}
+    for split, source in joiner.sources.items():
+        if not isinstance(source, Recurring):
+            raise ValueError(
+                f"{type(source).__name__} must read its clips in order to tell them apart: build "
+                "its tables without Beam"
             )
+        sources[split] = source
+    # Beside the table's versions: what a build that broke off leaves is deleted with it.
+    digests = {split: out / "clips" / f"digests-{split}.json" for split in sources}
+
+    def rows(split: str) -> Any:
+        places = joiner.places(split, sources[split])
+        return numbered_rows(sources[split], places, digests[split])
+
+    with beam.running() as options:
+        _prepare(Clips(joiner, rows, out), beam_runner=beam.name, beam_options=options)
+    for split, file in digests.items():
+        for _, name, digest in take_gathered(file):
+            joiner.note(split, name, digest)
 
 
-def _opened(
-    source: Source, index: int
-) -> tuple[Example, list[tuple[_Identity, Callable[[], _Row]]]]:
-    """Example `index`, and the identity of each of its clips with what makes its row.
-
-    Clips are the same when they have the same bytes and are described in the same way. A source
-    whose clips recur says so without reading them.
-    """
-    if isinstance(source, Recurring):
-        example = source.described(index)
-        return example, [
-            (clip, partial(_recurring_row, source, clip, example)) for clip in example.clips
-        ]
-    example = source[index]
-    clips: list[tuple[_Identity, Callable[[], _Row]]] = []
-    for place, (clip, wave) in enumerate(zip(example.described_clips, example.waves, strict=True)):
-        row = _clip_row(clip, wave, example)
-        told = example.clips[place] if example.clips else None
-        clips.append(((row["sha256"], told), partial(dict, row)))
-    return example, clips
-
-
-def _recurring_row(source: Recurring, clip: Clip, example: Example) -> _Row:
-    return _clip_row(clip, source.wave(clip.name), example)
-
-
-def _clip_row(clip: Clip, wave: np.ndarray, example: Example) -> _Row:
-    try:
-        flac = encode_flac(wave, example.rate)
-    except AudioError as error:
-        raise AudioError(f"clip {clip.name} of {example.id}: {error}") from error
-    return {
-        "name": clip.name,
-        "flac": flac,
-        "rate": example.rate,
-        "sha256": hashlib.sha256(flac).hexdigest(),
-        "captions": list(clip.captions),
-        "recordings": list(clip.recordings),
-    }
-
-
-def _captions(source: Source, index: int, example: Example) -> tuple[tuple[str, ...], ...]:
-    if isinstance(source, Captioned):
-        return source.clip_captions(index)
-    return tuple(clip.captions for clip in example.clips)
-
-
-def _pair_row(example: Example, numbers: list[int], captions: tuple[tuple[str, ...], ...]) -> _Row:
-    clip_1, clip_2 = (*numbers, NO_CLIP)[:2]
-    captions_1, captions_2 = (*captions, (), ())[:2]
-    return {
-        "id": example.id,
-        "clip_1": clip_1,
-        "clip_2": clip_2,
-        "references": list(example.captions),
-        "edits": json.dumps(edits_to_rows(example.edits)),
-        "labels": list(example.labels),
-        "scene": example.scene,
-        "recordings": list(example.recordings),
-        "prompt": example.prompt,
-        "tier": example.tier,
-        "captions_1": list(captions_1),
-        "captions_2": list(captions_2),
-        "heard": json.dumps([example.heard, example.backgrounds]),
-    }
+def _prepare(builder: "_TableBuilder", **how: Any) -> None:
+    # TFDS announces a download that does not happen, and makes a folder for it.
+    with redirect_stdout(None), TemporaryDirectory() as nothing:
+        builder.download_and_prepare(
+            download_dir=nothing, download_config=tfds.download.DownloadConfig(**how)
+        )
 
 
 class _TableBuilder(tfds.core.GeneratorBasedBuilder):
@@ -197,9 +94,10 @@ class _TableBuilder(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version(VERSION)
     code_path = None  # no checksums or metadata files lie beside this module: nothing to look for
 
-    def __init__(self, joiner: _Joiner, **options: Any) -> None:
-        self._joiner = joiner
-        super().__init__(**options)
+    def __init__(self, joiner: Joiner, rows: Callable[[str], Any], out: epath.Path) -> None:
+        """`rows` gives the numbered rows of a split, or the Beam transform that makes them."""
+        self._joiner, self._rows = joiner, rows
+        super().__init__(data_dir=out, file_format="array_record")
 
     def _dataset_info(self, description: str, features: dict[str, Any]) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(
@@ -215,6 +113,9 @@ class _TableBuilder(tfds.core.GeneratorBasedBuilder):
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         del dl_manager
         return {split: self._generate_examples(split) for split in self._joiner.sources}
+
+    def _generate_examples(self, split: str) -> Any:
+        return self._rows(split)
 
 
 class Clips(_TableBuilder):
@@ -233,9 +134,6 @@ class Clips(_TableBuilder):
                 "recordings": tfds.features.Sequence(text),
             },
         )
-
-    def _generate_examples(self, split: str) -> Iterator[tuple[int, _Row]]:
-        yield from enumerate(self._joiner.clips(split))
 
 
 class Pairs(_TableBuilder):
@@ -262,6 +160,3 @@ class Pairs(_TableBuilder):
                 "heard": text,
             },
         )
-
-    def _generate_examples(self, split: str) -> Iterator[tuple[int, _Row]]:
-        yield from enumerate(self._joiner.pairs[split])
