@@ -11,13 +11,13 @@ import pytest
 
 from adiff_jax import demo
 from adiff_jax.ablate import experiment_of, load_grid
+from adiff_jax.batch_shapes import abstract_batch
 from adiff_jax.experiment import Experiment, load_experiment
 from adiff_jax.experiment_json import from_json, to_json
 from adiff_jax.parallel.mesh import constrainer, make_mesh
 from adiff_jax.parts import check_optimizer
 from adiff_jax.train.state import TrainState, abstract_state, shardings_of
 from adiff_jax.train.step import Step, make_train_step
-from tests.abstract import abstract_batch
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 FILES = sorted(CONFIGS.glob("*.py")) + sorted(CONFIGS.glob("ablations/*.py"))
