@@ -1,7 +1,7 @@
 """The command line: parses, calls one function, prints.
 
 adiff demo | train | evaluate | compare | explain | convert | export | parity | ablate | data |
-bench | metrics
+compile | bench | metrics
 """
 
 import argparse
@@ -16,6 +16,7 @@ from adiff_jax import (
     verbs,
     verbs_captioned,
     verbs_compare,
+    verbs_compile,
     verbs_data,
     verbs_embed,
     verbs_explain,
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         and given.index(rest[0]) < given.index(options.config)
     ):
         # Only the config knows which of its fields take a value: "--train.steps 5" might be two.
-        parser.error(f"the config file comes before {rest[0]}: adiff train CONFIG {rest[0]} ...")
+        parser.error(f"the config file comes before {rest[0]}: adiff {options.verb} CONFIG ...")
     # Orbax reports its own options through absl; what concerns the user is said by us.
     logging.getLogger("absl").setLevel(logging.ERROR)
     try:
@@ -197,6 +198,9 @@ def _parser() -> argparse.ArgumentParser:
     ablate.add_argument("--collect", action="store_true", help="only make the table")
 
     _add_data(verb("data", verbs_data.data, "make pairs, build tables, check files"))
+
+    summary = "compile for a TPU slice without one: memory, operations, collectives, fits or not"
+    verbs_compile.add_arguments(verb("compile", verbs_compile.compile, summary, fields=True))
 
     bench = verb("bench", verbs.bench, "time the parts: medians, torch beside them if installed")
     bench.add_argument("subjects", nargs="*", help=f"which of {SUBJECTS} (default all)")

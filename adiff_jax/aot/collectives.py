@@ -144,9 +144,7 @@ class _Reader:
         self.unknown += any(self.read(_body(loop), 1))
         return 1
 
-    def _collective(
-        self, kind: str, one: Instruction, times: int, exposed: bool
-    ) -> Collective:
+    def _collective(self, kind: str, one: Instruction, times: int, exposed: bool) -> Collective:
         group = _group_size(one.rest, self._devices)
         payload = float(_payload(kind, one)) * times
         if kind == "reduce-scatter":

@@ -75,12 +75,13 @@ def _count(jaxpr: Any, turns: list[int]) -> Flops:
                 branches = [_count(branch.jaxpr, turns) for branch in params["branches"]]
                 found += max(branches, key=lambda branch: branch.passes)
             case _:
-                for inner in _jaxprs(params):
+                for inner in inner_jaxprs(params):
                     found += _count(inner, turns)
     return found
 
 
-def _jaxprs(params: dict[str, Any]) -> Iterator[Any]:
+def inner_jaxprs(params: dict[str, Any]) -> Iterator[Any]:
+    """The programs that an equation calls once."""
     for value in params.values():
         if isinstance(value, core.ClosedJaxpr):
             yield value.jaxpr

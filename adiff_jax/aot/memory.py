@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+_UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 class TooMuch(NamedTuple):
@@ -53,7 +53,8 @@ def too_much(error: Exception) -> TooMuch | None:
     text = str(error)
     if "RESOURCE_EXHAUSTED" not in text or "hbm" not in text.lower():
         return None
-    sizes = [float(n) * _UNITS[unit] for n, unit in re.findall(r"\b(\d+(?:\.\d+)?)([KMGT])\b", text)]
+    found = re.findall(r"\b(\d+(?:\.\d+)?)([KMGT])\b", text)
+    sizes = [float(number) * _UNITS[unit] for number, unit in found]
     if len(sizes) < 2:
         return None
     lines = text.splitlines()
