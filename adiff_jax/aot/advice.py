@@ -41,7 +41,7 @@ def advice(plan: Plan, program: Measured) -> list[str]:
     return found or ["a larger slice, or one of chips with more memory: nothing is left to split"]
 
 
-def _wider(plan: Plan, state: float, room: float) -> int | None:
+def _wider(plan: Plan, state: int, room: float) -> int | None:
     """The next size of the fsdp axis at which the state takes at most `room`, or the largest that
     there is; None when fsdp has all devices of a slice."""
     now, left = plan.mesh.shape["fsdp"], plan.mesh.shape["data"] // plan.slice.count
@@ -56,5 +56,5 @@ def _has_remat(experiment: Experiment) -> bool:
     return getattr(language_model, "remat", None) is False
 
 
-def _gib(size: float) -> str:
+def _gib(size: int | float) -> str:
     return f"{size / 2**30:.2f} GiB"

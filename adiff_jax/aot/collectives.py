@@ -76,12 +76,12 @@ class Collectives(NamedTuple):
     @property
     def moved(self) -> float:
         """Bytes that a device sends in a step."""
-        return sum(one.moved for one in self.found)
+        return sum((one.moved for one in self.found), 0.0)
 
     @property
     def exposed(self) -> float:
         """Those of them that nothing can hide."""
-        return sum(one.moved for one in self.found if one.exposed)
+        return sum((one.moved for one in self.found if one.exposed), 0.0)
 
 
 def collectives(text: str, devices: int, turns: Sequence[int] = ()) -> Collectives:

@@ -34,7 +34,7 @@ class Flops:
     def __add__(self, other: "Flops") -> "Flops":
         return Flops(self.count + other.count, self.passes + other.passes)
 
-    def __mul__(self, times: float) -> "Flops":
+    def __mul__(self, times: int) -> "Flops":
         return Flops(self.count * times, self.passes * times)
 
 
@@ -49,9 +49,7 @@ def count(program: core.ClosedJaxpr, turns: Sequence[int] = ()) -> Flops:
     left = list(turns)
     found = _count(used, left)
     if left:
-        raise ValueError(
-            f"turns are given for {len(turns)} loops; {len(left)} of them do not exist"
-        )
+        raise ValueError(f"turns are given for {len(turns)} loops, {len(left)} more than there are")
     return found
 
 

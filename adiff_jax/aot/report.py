@@ -197,11 +197,11 @@ def _mesh(plan: Plan) -> str:
     return " x ".join(str(size) for size in plan.mesh.shape.values())
 
 
-def _gib(size: float) -> str:
-    return f"{size / 2**30:.2f} GiB"
+def _gib(size: int | float) -> str:
+    return f"{size / 2**30:.2f} GiB" if abs(size) >= 2**30 else _mib(size)
 
 
-def _mib(size: float) -> str:
+def _mib(size: int | float) -> str:
     return f"{size / 2**20:,.1f} MiB"
 
 
