@@ -46,13 +46,15 @@ from adiff_jax.validate import validation
 
 MAY_CHANGE = (
     "mesh",
+    "model.lm.remat",
     "data.loader",
     "data.test",
     "evaluation",
     "train.wandb_project",
     "train.log_every",
 )
-"""Fields of an experiment that change no trained parameter, so a resumed run may differ in them."""
+"""Fields of an experiment that change no trained parameter, but for rounding, so a resumed run may
+differ in them."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from adiff_jax.aot.topology import Slice
 from adiff_jax.experiment import Experiment
 from adiff_jax.parallel.mesh import MeshConfig, make_mesh
 from tests.quick import options
-from tests.top.tiny_run import adc, tagger
+from tests.top.tiny_run import adc, cl4ac, tagger
 
 
 def fake() -> Slice:
@@ -30,7 +30,7 @@ def fake() -> Slice:
 @pytest.fixture(scope="module")
 def planned() -> Plan:
     with options(jax_disable_most_optimizations=True):
-        return plan(adc("unused"), fake(), lambda _: None)
+        return plan(cl4ac(), fake(), lambda _: None)
 
 
 def test_both_programs_are_measured_and_fit(planned: Plan) -> None:
