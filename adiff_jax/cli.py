@@ -1,7 +1,7 @@
 """The command line: parses, calls one function, prints.
 
 adiff demo | train | evaluate | compare | explain | convert | export | parity | ablate | data |
-bench | doctor | metrics
+compile | bench | doctor | metrics
 """
 
 import argparse
@@ -15,6 +15,7 @@ from adiff_jax import (
     convert_verbs,
     verbs,
     verbs_compare,
+    verbs_compile,
     verbs_data,
     verbs_doctor,
     verbs_explain,
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         and given.index(rest[0]) < given.index(options.config)
     ):
         # Only the config knows which of its fields take a value: "--train.steps 5" might be two.
-        parser.error(f"the config file comes before {rest[0]}: adiff train CONFIG {rest[0]} ...")
+        parser.error(f"the config file comes before {rest[0]}: adiff {options.verb} CONFIG ...")
     # Orbax reports its own options through absl; what concerns the user is said by us.
     logging.getLogger("absl").setLevel(logging.ERROR)
     try:
@@ -213,6 +214,9 @@ def _parser() -> argparse.ArgumentParser:
     verbs_job.add_arguments(ablate)
 
     verbs_data.add_arguments(verb("data", verbs_data.data, "make pairs, build tables, check files"))
+
+    summary = "compile for a TPU slice without one: memory, operations, collectives, fits or not"
+    verbs_compile.add_arguments(verb("compile", verbs_compile.compile, summary, fields=True))
 
     bench = verb("bench", verbs.bench, "time the parts: medians, torch beside them if installed")
     bench.add_argument("subjects", nargs="*", help=f"which of {SUBJECTS} (default all)")

@@ -46,6 +46,7 @@ from adiff_jax.validate import validation
 
 MAY_CHANGE = (
     "mesh",
+    "model.lm.remat",
     "data.loader",
     "data.test",
     "evaluation",
@@ -54,7 +55,8 @@ MAY_CHANGE = (
     "train.stall_seconds",
     "train.profile",
 )
-"""Fields of an experiment that change no trained parameter, so a resumed run may differ in them."""
+"""Fields of an experiment that change no trained parameter, but for rounding, so a resumed run may
+differ in them."""
 
 
 @dataclass(frozen=True)

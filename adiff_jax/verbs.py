@@ -10,6 +10,10 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from adiff_jax.experiment import Experiment
 
 from adiff_jax import verbs_job
 
@@ -50,25 +54,32 @@ def train(options: argparse.Namespace, rest: list[str]) -> None:
             + verbs_job.JOB
         )
         sys.exit(0 if options.show_help else 2)
-    import tyro
-
     from adiff_jax import run, starting
-    from adiff_jax.experiment import load_experiment
     from adiff_jax.train.compilation import enable_compile_cache
 
-    default = load_experiment(options.config)
-    experiment = tyro.cli(
-        type(default),
-        prog=f"adiff train {options.config}",
-        description="Every field can be overridden.",
-        default=default,
-        args=[*rest, *(["--help"] if options.show_help else [])],
-        config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff),
-    )
+    fields = [*rest, *(["--help"] if options.show_help else [])]
+    experiment = experiment_with("train", options.config, fields)
     enable_compile_cache()
     experiment = starting.starting_from(experiment, options.init)
     directory = run.train(experiment, options.workdir or f"runs/{experiment.name}")
     print(f"trained: {directory.path}\nnext: adiff evaluate {directory.path}")
+
+
+def experiment_with(verb: str, config: str, fields: Sequence[str]) -> "Experiment":
+    """The experiment of a config file with fields of it overridden, as on the command line."""
+    import tyro
+
+    from adiff_jax.experiment import load_experiment
+
+    default = load_experiment(config)
+    return tyro.cli(
+        type(default),
+        prog=f"adiff {verb} {config}",
+        description="Every field can be overridden.",
+        default=default,
+        args=fields,
+        config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff),
+    )
 
 
 def evaluate(options: argparse.Namespace, rest: list[str]) -> None:

@@ -3,21 +3,24 @@ its train step can be lowered on eight devices, and its file says how to run it.
 """
 
 import ast
+from dataclasses import replace
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from jax.sharding import AbstractMesh
 
 from adiff_jax import demo
 from adiff_jax.ablate import experiment_of, load_grid
+from adiff_jax.batch_shapes import abstract_batch
 from adiff_jax.experiment import Experiment, load_experiment
 from adiff_jax.experiment_json import from_json, to_json
-from adiff_jax.parallel.mesh import constrainer, make_mesh
+from adiff_jax.parallel.mesh import AXES, constrainer, make_mesh
+from adiff_jax.parallel.sharding import Rule, Rules, rules_table
 from adiff_jax.parts import check_optimizer
 from adiff_jax.train.state import TrainState, abstract_state, shardings_of
 from adiff_jax.train.step import Step, make_train_step
-from tests.abstract import abstract_batch
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 FILES = sorted(CONFIGS.glob("*.py")) + sorted(CONFIGS.glob("ablations/*.py"))
@@ -107,11 +110,43 @@ def lower(experiment: Experiment) -> None:
     assert metrics["loss"].shape == ()
 
 
+MEBIBYTE = 2**20
+
+
+def unsplit(experiment: Experiment, state: TrainState, fsdp: int) -> list[str]:
+    """Leaves of 1 MiB or more that are copied although `fsdp` devices could share them, and those
+    that their placement does not divide."""
+    mesh = AbstractMesh((1, fsdp, 1), AXES)
+    table = rules_table(state, mesh, experiment.train.sharding)
+    found = []
+    for (path, shape, spec), leaf in zip(table, jax.tree.leaves(state), strict=True):
+        axes = [(size, axis) for size, axis in zip(shape, spec, strict=False) if axis]
+        uneven = any(size % mesh.shape[axis] for size, axis in axes)
+        if uneven or not axes and leaf.size * leaf.dtype.itemsize >= MEBIBYTE:
+            found.append(f"{path} {shape} {spec}")
+    return found
+
+
 @every_config
-def test_every_model_has_shapes(path: Path) -> None:
+def test_every_model_has_shapes_and_its_large_leaves_are_split(path: Path) -> None:
     for experiment in experiments_of(path):
         _, state = step_and_state(experiment)
         assert jax.tree.leaves(state.params)
+        for fsdp in (2, 8):
+            assert unsplit(experiment, state, fsdp) == []
+
+
+def test_a_large_leaf_that_is_copied_is_found() -> None:
+    experiment = demo.get_config()
+    rules = Rules((Rule("large"),))
+    experiment = replace(experiment, train=replace(experiment.train, sharding=rules))
+    state = TrainState(
+        step=jax.ShapeDtypeStruct((), np.int32),
+        params={"large": jax.ShapeDtypeStruct((512, 512), np.float32)},
+        batch_stats={},
+        opt_state=(),
+    )
+    assert unsplit(experiment, state, 8) == ["params/large (512, 512) P()"]
 
 
 @every_config

@@ -32,6 +32,7 @@ class Gpt2:
     positions: int = 1024  # prefix, prompt and answer together
     vocab_size: int = 50257
     dropout: float = 0.1  # of embeddings, attention weights and residuals, in training
+    remat: bool = False  # keep only what passes between layers, compute the rest again
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
@@ -74,7 +75,9 @@ class Gpt2Module(nn.Module):
         shapes = (config.vocab_size, config.width), (config.positions, config.width)
         self.wte = self.param("wte", nn.initializers.normal(0.02), shapes[0])
         self.wpe = self.param("wpe", nn.initializers.normal(0.01), shapes[1])
-        self.layers = [Gpt2Layer(config, self.dtype) for _ in range(config.layers)]
+        # Teacher forcing alone is differentiated; `train` is its static argument.
+        layer = nn.remat(Gpt2Layer, static_argnums=(2,)) if config.remat else Gpt2Layer
+        self.layers = [layer(config, self.dtype) for _ in range(config.layers)]
         self.norm = nn.LayerNorm(epsilon=1e-5, dtype=self.dtype)
         self.drop = nn.Dropout(config.dropout)
 

@@ -10,6 +10,7 @@ from math import prod
 
 import jax
 import numpy as np
+from jax.experimental.mesh_utils import create_hybrid_device_mesh
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from adiff_jax.arrays import Constrain
@@ -38,7 +39,8 @@ class MeshConfig:
 def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:
     """The mesh of `config` over `devices` (default: all devices of all processes).
 
-    Raises ValueError when the axes do not multiply to the number of devices.
+    Several TPU slices, joined by a slower network, split the `data` axis and no other. Raises
+    ValueError when the axes do not multiply to the number of devices, or `data` does not divide.
     """
     devices = jax.devices() if devices is None else devices
     sizes = [getattr(config, axis) for axis in AXES]
@@ -58,7 +60,21 @@ def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -
             f"mesh: {asked} needs {'a multiple of ' if open_axes else ''}{known} devices, but "
             f"there are {len(devices)}; change mesh.data, mesh.fsdp or mesh.tensor"
         )
-    return jax.make_mesh(tuple(sizes), AXES, (AxisType.Auto,) * len(AXES), devices=devices)
+    types = (AxisType.Auto,) * len(AXES)
+    slices = len({getattr(device, "slice_index", None) for device in devices})
+    if slices == 1:
+        return jax.make_mesh(tuple(sizes), AXES, types, devices=devices)
+    if sizes[0] % slices:
+        raise ValueError(
+            f"mesh: data {sizes[0]} cannot be split over {slices} slices, between which only whole "
+            f"copies of the model are fast enough: make mesh.data a multiple of {slices}"
+        )
+    within = sizes[0] // slices, *sizes[1:]
+    # Where an axis of the mesh is no axis of the slice, any order of its devices will do.
+    order = create_hybrid_device_mesh(
+        within, (slices, 1, 1), devices, allow_split_physical_axes=True
+    )
+    return Mesh(order, AXES, axis_types=types)
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:

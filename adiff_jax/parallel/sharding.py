@@ -12,7 +12,7 @@ from math import prod
 from typing import Any, NamedTuple
 
 import jax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,9 @@ def leaf_path(key_path: tuple[Any, ...]) -> str:
     return jax.tree_util.keystr(key_path, simple=True, separator="/")
 
 
-def leaf_spec(path: str, shape: tuple[int, ...], mesh: Mesh, rules: Rules) -> PartitionSpec:
+def leaf_spec(
+    path: str, shape: tuple[int, ...], mesh: Mesh | AbstractMesh, rules: Rules
+) -> PartitionSpec:
     """The placement of one leaf. Raises ValueError when its rule does not fit it."""
     for rule in rules.ordered:
         if re.search(rule.pattern, path):
@@ -60,7 +62,7 @@ def leaf_spec(path: str, shape: tuple[int, ...], mesh: Mesh, rules: Rules) -> Pa
     return PartitionSpec(*(None,) * largest, "fsdp")
 
 
-def _check_fits(rule: Rule, path: str, shape: tuple[int, ...], mesh: Mesh) -> None:
+def _check_fits(rule: Rule, path: str, shape: tuple[int, ...], mesh: Mesh | AbstractMesh) -> None:
     where = f"sharding rule {rule.pattern!r} {rule.axes} on {path} {shape}"
     unknown = [axis for axis in rule.axes if axis is not None and axis not in mesh.shape]
     if unknown:
@@ -75,7 +77,7 @@ def _check_fits(rule: Rule, path: str, shape: tuple[int, ...], mesh: Mesh) -> No
             )
 
 
-def rules_table(abstract_tree: Any, mesh: Mesh, rules: Rules) -> list[Placement]:
+def rules_table(abstract_tree: Any, mesh: Mesh | AbstractMesh, rules: Rules) -> list[Placement]:
     """The placement of every leaf of a tree of arrays or ShapeDtypeStructs, in tree order."""
     return [
         Placement(path, leaf.shape, leaf_spec(path, leaf.shape, mesh, rules))

@@ -26,6 +26,11 @@ def enable_compile_cache() -> Path | str:
     return directory
 
 
+def jit_step(step: Callable[..., Any], out_shardings: Any) -> Any:
+    """The step (state, batch, ...) as training runs it: the state is donated."""
+    return jax.jit(step, donate_argnums=0, out_shardings=out_shardings)
+
+
 class CompiledStep:
     """A jitted function of (state, batch, ...) compiled ahead of time for each shape of batch.
 
@@ -43,7 +48,7 @@ class CompiledStep:
         shapes: int = 1,
         spend: Callable[[Literal["compile"]], AbstractContextManager[Any]] = contextlib.nullcontext,
     ) -> None:
-        self._jitted = jax.jit(step, donate_argnums=0, out_shardings=out_shardings)
+        self._jitted = jit_step(step, out_shardings)
         self._say, self._shapes, self._spend = say, shapes, spend
         self._compiled: dict[tuple[Any, ...], tuple[Callable[..., Any], float | None]] = {}
         self.flops: float | None = None

@@ -35,6 +35,7 @@ VERBS = (
     "parity",
     "ablate",
     "data",
+    "compile",
     "bench",
     "doctor",
     "metrics",

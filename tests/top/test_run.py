@@ -14,6 +14,7 @@ import pytest
 
 from adiff_jax import opened, run, starting, validate
 from adiff_jax import parts as parts_room
+from adiff_jax.batch_shapes import abstract_batch
 from adiff_jax.checkpoint.checkpoints import CheckpointError
 from adiff_jax.checkpoint.run_directory import RunDirectoryError
 from adiff_jax.data.tokenizers import Words, build_tokenizer
@@ -24,7 +25,6 @@ from adiff_jax.models.sdd import Disentanglement
 from adiff_jax.parallel.mesh import MeshConfig
 from adiff_jax.run import Trained
 from adiff_jax.train.optim import Optimizer
-from tests.abstract import abstract_batch
 from tests.data.toy_source import CAPTIONS, ToySource
 from tests.top import tiny_run
 

@@ -1,4 +1,4 @@
-"""Batches as shapes, for what is traced and not computed."""
+"""Batches as shapes, for what is traced and compiled but not computed."""
 
 from dataclasses import replace
 from typing import Any
@@ -13,14 +13,17 @@ from adiff_jax.experiment import Experiment, heard_of
 from adiff_jax.matching import InBatch, SwappedOrder
 from adiff_jax.models.adc import Adc
 from adiff_jax.models.adiff import Adiff
+from adiff_jax.models.build import FrameEncoder, build_encoder
 from adiff_jax.models.byola import StridedByolA
 from adiff_jax.models.cl4ac import Cl4ac
+from adiff_jax.models.cnn10 import Cnn10
 from adiff_jax.models.language_model import LanguageModel
 from adiff_jax.models.tagger import Tagger
 
 
 def abstract_batch(experiment: Experiment) -> Batch:
-    """Shapes of a training batch of this experiment, nothing loaded."""
+    """Shapes of a training batch of this experiment, nothing loaded: texts as long as they may be,
+    of all buckets the last."""
     rows, encode = experiment.train.global_batch, experiment.data.encode
 
     def array(shape: tuple[int, ...], kind: Any) -> jax.ShapeDtypeStruct:
@@ -71,22 +74,13 @@ def abstract_batch(experiment: Experiment) -> Batch:
             return replace(
                 batch,
                 audio_1=None if cached else wave,
-                features_1=array((50, 128), jnp.float32) if cached else None,
-                **text,
-                **_negatives(experiment, text),
-            )
-        case Cl4ac():
-            cached = isinstance(experiment.data.train, CachedPairs)
-            return replace(
-                batch,
-                audio_1=None if cached else wave,
-                features_1=array((50, 128), jnp.float32) if cached else None,
+                features_1=array(_frames(experiment), jnp.float32) if cached else None,
                 **text,
                 **_negatives(experiment, text),
             )
         case Adc():
             cached = isinstance(experiment.data.train, CachedPairs)
-            frames = array((50, 128), jnp.float32) if cached else None
+            frames = array(_frames(experiment), jnp.float32) if cached else None
             return replace(
                 batch,
                 audio_1=None if cached else wave,
@@ -97,6 +91,22 @@ def abstract_batch(experiment: Experiment) -> Batch:
                 **text,
                 **_negatives(experiment, text),
             )
+
+
+def _frames(experiment: Experiment) -> tuple[int, ...]:
+    """Shape of a clip's frames as the encoder of the model, whose features are cached, gives it."""
+    encoder: FrameEncoder = experiment.model.encoder  # type: ignore[union-attr, assignment]
+    count = encoder.frontend.frames(experiment.data.encode.samples)
+    channels = () if isinstance(encoder, Cnn10) else (encoder.channels,)
+    features = jax.ShapeDtypeStruct((1, count, encoder.frontend.mels, *channels), jnp.float32)
+    module = build_encoder(encoder, jnp.float32)
+    (frames, _), _ = jax.eval_shape(
+        module.init_with_output,
+        jax.eval_shape(lambda: jax.random.key(0)),
+        features,
+        jax.ShapeDtypeStruct((1,), jnp.int32),
+    )
+    return tuple(frames.shape[1:])
 
 
 def _negatives(experiment: Experiment, text: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,60 @@
+"""What to change when a program does not fit, as options of the command line."""
+
+from adiff_jax.aot.plan import Measured, Plan
+from adiff_jax.experiment import Experiment
+
+_STATE = ("parameters", "optimizer", "other state")
+
+
+def advice(plan: Plan, program: Measured) -> list[str]:
+    """Options that make the largest kinds of a program that does not fit smaller, each with why."""
+    assert program.too_much is not None
+    available = program.too_much.available
+    state = sum(program.memory.get(kind, 0) for kind in _STATE)
+    training = program.name == "train step"
+    found = []
+    wider = _wider(plan, state, available / 4)
+    if wider and state > available / 4:
+        found.append(
+            f"--mesh.fsdp {wider}: parameters, optimizer and averages are {_gib(state)} of "
+            f"{_gib(available)} on each device; fsdp splits them"
+        )
+    config, rows = plan.experiment.train, program.rows
+    shards = plan.mesh.shape["data"] * plan.mesh.shape["fsdp"]
+    if training and _has_remat(plan.experiment):
+        found.append(
+            "--model.lm.remat True: the language model's activations are computed again in the "
+            "backward pass instead of kept"
+        )
+    if training and not plan.experiment.objective().couples_examples:
+        parts = 2 * config.accumulate
+        if rows % (parts * shards) == 0:
+            found.append(
+                f"--train.accumulate {parts}: {rows // parts} of {rows} rows at a time, the same "
+                "gradient"
+            )
+    if rows // 2 >= shards and (rows // 2) % shards == 0:
+        option = "--train.global_batch" if training else "--evaluation.batch"
+        found.append(f"{option} {rows // 2}: half of the rows, half of their activations")
+    if wider and not found:
+        found.append(f"--mesh.fsdp {wider}: a smaller part of the state on each device")
+    return found or ["a larger slice, or one of chips with more memory: nothing is left to split"]
+
+
+def _wider(plan: Plan, state: int, room: float) -> int | None:
+    """The next size of the fsdp axis at which the state takes at most `room`, or the largest that
+    there is; None when fsdp has all devices of a slice."""
+    now, left = plan.mesh.shape["fsdp"], plan.mesh.shape["data"] // plan.slice.count
+    factor = 1
+    while factor < left and left % (2 * factor) == 0 and (factor == 1 or state / factor > room):
+        factor *= 2
+    return now * factor if factor > 1 else None
+
+
+def _has_remat(experiment: Experiment) -> bool:
+    language_model = getattr(experiment.model, "lm", None)
+    return getattr(language_model, "remat", None) is False
+
+
+def _gib(size: int | float) -> str:
+    return f"{size / 2**30:.2f} GiB"
