@@ -21,8 +21,8 @@ from tqdm import tqdm
 
 from adiff_jax.api import Explainer
 from adiff_jax.audio.io import AudioError
-from adiff_jax.evaluate.predictions import write_whole
 from adiff_jax.frozen_encoder import fingerprint
+from adiff_jax.storage import write_below
 from adiff_jax.text_files import read_text
 
 EVENTS = 5  # the most likely ones of each clip are written
@@ -106,7 +106,7 @@ def explain_table(
     done.before = len(rows) - len(left)
     file.parent.mkdir(parents=True, exist_ok=True)
     # Without a line that was cut off, and without those of clips that are tried again.
-    write_whole(file, "".join(before.values()))
+    write_below(file, "".join(before.values()))
     folder = Path(table).parent
     with (
         file.open("a", encoding="utf-8") as lines,

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -31,6 +32,7 @@ from adiff_jax.data.schema import (
     Source,
     coverage_of,
 )
+from adiff_jax.storage import is_remote, located, upload
 
 _Row = dict[str, Any]
 _Identity = Clip | tuple[str, Clip | None]
@@ -61,12 +63,13 @@ class TableReport:
 def build_tables(
     source_by_split: Mapping[str, Source], out_dir: epath.PathLike, progress: bool = True
 ) -> TableReport:
-    """Write `source_by_split` into the new directory `out_dir`, local or in a bucket.
+    """Write `source_by_split` into the new directory `out_dir`, local or in a bucket. For a bucket
+    they are made in a temporary folder (TMPDIR), which must have room for them.
 
     Errors: FileExistsError where there are tables already, ValueError for an empty split,
     AudioError and whatever else a source raises.
     """
-    out = epath.Path(out_dir)
+    out = located(out_dir)
     for name in ("clips", "pairs"):
         if (out / name).exists():
             raise FileExistsError(
@@ -79,12 +82,21 @@ def build_tables(
             raise ValueError(f"the source of split {split!r} holds no examples")
     tfds.disable_progress_bar()  # ours knows the totals
     joiner = _Joiner(source_by_split, progress)
+    if is_remote(out):  # ArrayRecord writes to disks only
+        with TemporaryDirectory(prefix="adiff-") as folder:
+            _prepare(joiner, epath.Path(folder))
+            upload(Path(folder), out)
+    else:
+        _prepare(joiner, out)
+    return joiner.report
+
+
+def _prepare(joiner: "_Joiner", out: epath.Path) -> None:
     for builder_type in (Clips, Pairs):
         builder = builder_type(joiner, data_dir=out, file_format="array_record")
         # TFDS announces a download that does not happen, and makes a folder for it.
         with redirect_stdout(None), TemporaryDirectory() as nothing:
             builder.download_and_prepare(download_dir=nothing)
-    return joiner.report
 
 
 class _Joiner:
