@@ -59,7 +59,7 @@ def test_torch_has_one_version_everywhere() -> None:
 
 
 def test_the_extras_are_those_that_the_documents_promise() -> None:
-    users = {"tpu", "cuda", "aot", "convert", "llm", "metrics", "words"}
+    users = {"tpu", "cuda", "aot", "convert", "gcs", "llm", "metrics", "words"}
     assert set(EXTRAS) == users | {"test", "dev"}
 
 

@@ -114,7 +114,7 @@ def test_a_directory_is_claimed_until_something_was_saved_to_its_end(
     assert run.read_classes() == ("rain", "dog")
 
 
-def test_a_run_that_was_copied_from_a_disk_is_whole(
+def test_a_run_that_was_copied_from_or_to_a_disk_is_whole(
     run: RunDirectory, storage: Storage, tmp_path: Path
 ):
     with contextlib.closing(Checkpoints(tmp_path / "checkpoints")) as checkpoints:
@@ -122,3 +122,11 @@ def test_a_run_that_was_copied_from_a_disk_is_whole(
     upload(tmp_path, run.path)
     with contextlib.closing(Checkpoints(run.checkpoints, read_only=True)) as copied:
         assert kernel((2, copied.restore_variables())) == (2, 2.0)
+    for name in storage.names("bucket"):
+        if name.startswith(f"{run.path.name}/"):
+            file = tmp_path / "back" / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(storage.buckets["bucket"][name].content)
+    back = tmp_path / "back" / run.path.name / "checkpoints"
+    with contextlib.closing(Checkpoints(back)) as copied:
+        assert kernel(copied.restore(abstract())) == (2, 2.0)
