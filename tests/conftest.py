@@ -42,4 +42,5 @@ def storage() -> Iterator[Storage]:
         environment.setenv("TENSORSTORE_GCS_HTTP_URL", url)
         # gcsfs would ask Google, with credentials, which kind of bucket it is.
         environment.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+        environment.setenv("NO_GCE_CHECK", "true")  # nor for credentials
         yield stored

@@ -11,6 +11,7 @@ from adiff_jax import cli, run
 from adiff_jax.audio.io import write_audio
 from adiff_jax.data.sources import open_source
 from adiff_jax.embed import Embed, embed
+from adiff_jax.opened import open_data
 from adiff_jax.run import Trained
 from adiff_jax.storage import located, upload
 from tests.gcs.fake_server import Storage
@@ -23,6 +24,7 @@ def leaves(trained: Trained) -> list[np.ndarray]:
     return [np.asarray(leaf) for leaf in jax.tree.leaves(dict(trained.variables))]
 
 
+@pytest.mark.slow
 def test_a_run_in_a_bucket_is_trained_resumed_and_evaluated(
     storage: Storage,
     tagger_run: Path,
@@ -88,5 +90,5 @@ def test_embeddings_in_a_bucket_are_those_on_a_disk(
     again = embed(experiment, "train", tagger_run, where, how)
     assert again.encoded == 0 and again.compared == again.clips
     example = open_source(experiment.data.train)[0]
-    cached = open_source(test_embed.on(experiment, where).data.train)[0]
+    cached = open_data(test_embed.on(experiment, where).data.train)[0]
     assert cached.id == example.id and len(cached.embeddings) == 2
