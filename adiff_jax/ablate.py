@@ -28,6 +28,7 @@ from adiff_jax.experiment_json import to_json
 from adiff_jax.models.adc import Adc
 from adiff_jax.models.cl4ac import Cl4ac
 from adiff_jax.opened import open_data
+from adiff_jax.storage import located
 
 SAME_ANSWERS = (*(name for name in run.MAY_CHANGE if name != "evaluation"), "evaluation.batch")
 """Fields of an experiment that change nothing that a trained model says."""
@@ -126,7 +127,7 @@ def known_truths(grid: Grid) -> list[Truth]:
 
 
 def _directory(workdir: epath.PathLike, cell: Cell, seed: int) -> epath.Path:
-    return epath.Path(workdir) / f"{cell.name}-{seed}"
+    return located(workdir) / f"{cell.name}-{seed}"
 
 
 def answers_of(grid: Grid, workdir: epath.PathLike, cell: Cell, seed: int) -> epath.Path:
@@ -162,7 +163,7 @@ def _sources(grid: Grid, cell: Cell) -> dict[str, DataConfig]:
 
 
 def _features(workdir: epath.PathLike, name: str) -> str:
-    return str(epath.Path(workdir).expanduser().resolve() / "features" / name)
+    return str(located(workdir) / "features" / name)
 
 
 def experiment_of(grid: Grid, cell: Cell, seed: int, workdir: epath.PathLike) -> Experiment:

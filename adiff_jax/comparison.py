@@ -20,6 +20,7 @@ from adiff_jax.evaluate.table import difference_table
 from adiff_jax.experiment import ConfigError, Experiment
 from adiff_jax.experiment_json import from_json
 from adiff_jax.opened import open_data
+from adiff_jax.storage import located
 from adiff_jax.validate import readers_of
 
 _CONFIG = ScoreConfig(captions=CaptionConfig(metrics=("bleu", "rouge_l", "cider_d")))
@@ -55,7 +56,7 @@ def compare_answers(first: str, second: str, split: str = "") -> str:
 
 def _experiment_of(*paths: str) -> Experiment:
     """The experiment of the first path that is, or lies in, a run directory."""
-    places = [epath.Path(path).expanduser() for path in paths]
+    places = [located(path) for path in paths]
     for place in places:
         _check_there(place)
     for place in places:
@@ -82,7 +83,7 @@ def _split_of(experiment: Experiment, *paths: str) -> str:
 
 
 def _file(path: str, split: str) -> epath.Path:
-    place = epath.Path(path).expanduser()
+    place = located(path)
     return RunDirectory.at(place).predictions / f"{split}.jsonl" if place.is_dir() else place
 
 

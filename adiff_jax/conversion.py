@@ -13,7 +13,6 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from etils import epath
 
 from adiff_jax.checkpoint.checkpoints import CheckpointError, Checkpoints
 from adiff_jax.checkpoint.run_directory import RunDirectory
@@ -31,6 +30,7 @@ from adiff_jax.experiment_json import from_json, to_json
 from adiff_jax.models.tagger import Tagger
 from adiff_jax.protocol import Variables
 from adiff_jax.starting import restore
+from adiff_jax.storage import local
 from adiff_jax.text_files import read_text
 
 UNCHECKED = (
@@ -64,7 +64,7 @@ def convert(
     Raises ConversionError that lists everything that does not fit or is not finite,
     CheckpointError when the weights cannot be written.
     """
-    path, directory = Path(file).expanduser(), Path(out).expanduser()
+    path, directory = local(file), local(out)
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise ConversionError(f"{directory} exists: remove it, or choose another directory")
     table = KINDS[kind].table
@@ -97,7 +97,7 @@ def export(run: str | Path, file: str | Path, like: str = "") -> int:
 
     Raises ConversionError when the run is of another model, or the file exists.
     """
-    sidecar = read_sidecar(Path(like or run).expanduser())
+    sidecar = read_sidecar(local(like or run))
     tables = {kind.table.name: kind.table for kind in KINDS.values()}
     given, other = (_model_of(path) for path in (run, like or run))
     if given != other:
@@ -105,7 +105,7 @@ def export(run: str | Path, file: str | Path, like: str = "") -> int:
             f"{run} is of {given}, {like} of {other}: name with --like a converted directory of "
             "the same kind of model"
         )
-    _, variables, _ = restore(RunDirectory.at(epath.Path(run)))
+    _, variables, _ = restore(RunDirectory.at(run))
     state = to_torch(tables[sidecar.table], variables, sidecar)
     write_state(file, state)
     return len(state.entries)
@@ -116,7 +116,7 @@ def read_classes(file: str) -> tuple[str, ...]:
 
     Raises ConversionError for one without names, or with a name twice.
     """
-    text = read_text(str(Path(file).expanduser()))
+    text = read_text(file)
     rows = [row for row in csv.reader(text.splitlines()) if row]
     if rows and "display_name" in rows[0]:
         column = rows[0].index("display_name")
@@ -134,7 +134,7 @@ def read_classes(file: str) -> tuple[str, ...]:
 
 def _model_of(run: str | Path) -> str:
     """The kind of model of a run directory, a tagger's with its encoder."""
-    model = from_json(RunDirectory.at(epath.Path(run)).read_experiment()).model
+    model = from_json(RunDirectory.at(run).read_experiment()).model
     kind = type(model).__name__
     return f"{kind} ({type(model.encoder).__name__})" if isinstance(model, Tagger) else kind
 

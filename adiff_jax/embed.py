@@ -8,7 +8,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -111,7 +110,7 @@ def embed(
         tagger = replace(tagger, compute=experiment.model.clips.compute)
     config = _source_config(experiment, split, how.size)
     _check(experiment, config, tagger, str(encoder))
-    source, files = open_data(config), EmbeddingFiles(Path(path))
+    source, files = open_data(config), EmbeddingFiles.at(path)
     loader = experiment.data.loader
     asked = embeddings_of(tagger, variables, experiment.data.encode) | {
         "source": json.loads(source_json(config)),

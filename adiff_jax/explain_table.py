@@ -21,8 +21,8 @@ from tqdm import tqdm
 
 from adiff_jax.api import Explainer
 from adiff_jax.audio.io import AudioError
-from adiff_jax.evaluate.predictions import write_whole
 from adiff_jax.frozen_encoder import fingerprint
+from adiff_jax.storage import local, write_below
 from adiff_jax.text_files import read_text
 
 EVENTS = 5  # the most likely ones of each clip are written
@@ -94,7 +94,7 @@ def explain_table(
     Raises ValueError for a table that cannot be read, for an `out` that is none of ours, and for
     one that holds answers to another question, of another checkpoint or on other files.
     """
-    rows, done, file = read_table(table, explainer.clips), Done(), Path(out)
+    rows, done, file = read_table(table, explainer.clips), Done(), local(out)
     question = {
         "model": _model(explainer),
         "prompt": explainer.asked(asked["tier"], asked["caption"], asked["prompt"], asked["whole"]),
@@ -106,8 +106,8 @@ def explain_table(
     done.before = len(rows) - len(left)
     file.parent.mkdir(parents=True, exist_ok=True)
     # Without a line that was cut off, and without those of clips that are tried again.
-    write_whole(file, "".join(before.values()))
-    folder = Path(table).parent
+    write_below(file, "".join(before.values()))
+    folder = local(table).parent
     with (
         file.open("a", encoding="utf-8") as lines,
         tqdm(total=len(left), unit="row", disable=None) as bar,

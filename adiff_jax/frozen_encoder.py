@@ -5,7 +5,6 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -129,7 +128,7 @@ def check_cache(path: str, tagger: Tagger, variables: Variables, encode: EncodeC
     `variables` are those of `clip_encoder`. A few clips are read again where their audio is at
     hand; where it is not, that is said on stderr.
     """
-    files = EmbeddingFiles(Path(path))
+    files = EmbeddingFiles.at(path)
     about = files.about()
     if about is None:
         raise ConfigError(f"{path} holds no embeddings: write them with `adiff data embed`")

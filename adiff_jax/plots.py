@@ -17,6 +17,7 @@ from jaxtyping import Float
 
 from adiff_jax.audio.dsp import mel_filters
 from adiff_jax.audio.frontends import LogMel, NaturalLog, log_mel
+from adiff_jax.storage import located
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -167,7 +168,7 @@ def _figure(width: float, height: float) -> "Figure":
 def _save(figure: "Figure", path: epath.PathLike) -> None:
     image = io.BytesIO()  # matplotlib itself writes to local files only
     figure.savefig(image, format="png")
-    file = epath.Path(path)
+    file = located(path)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(image.getvalue())
 
@@ -235,7 +236,7 @@ def _between_clips(
 def _read_curves(path: epath.PathLike) -> dict[str, dict[str, tuple[list[int], list[float]]]]:
     """Curves of a metrics.jsonl by name, then by who measured: "train", or a split's name."""
     curves: dict[str, dict[str, tuple[list[int], list[float]]]] = {}
-    for line in epath.Path(path).read_text().splitlines():
+    for line in located(path).read_text().splitlines():
         content = json.loads(line)
         kind, step = content.pop("kind"), content.pop("step")
         if kind not in ("train", "evaluation"):

@@ -6,6 +6,8 @@ machine. The first is left out here, the second refused: guessing would change n
 
 from etils import epath
 
+from adiff_jax.storage import located
+
 
 def read_text(path: epath.PathLike) -> str:
     """The text of a UTF-8 file, with or without a byte-order mark; line ends are as written.
@@ -13,7 +15,7 @@ def read_text(path: epath.PathLike) -> str:
     Raises ValueError that names the file when it is not UTF-8.
     """
     # Not epath's read_text(encoding="utf-8-sig"): it ignores the encoding and keeps the mark.
-    data = epath.Path(path).read_bytes()
+    data = located(path).read_bytes()
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

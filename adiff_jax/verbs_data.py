@@ -7,7 +7,6 @@ Everything is imported where it is needed, so that `adiff --help` answers at onc
 import argparse
 import dataclasses
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adiff_jax import verbs_beam, verbs_captioned, verbs_embed, verbs_explain_pairs
@@ -151,13 +150,14 @@ def data(options: argparse.Namespace, rest: list[str]) -> None:
         case "missing":
             from adiff_jax.data.labelled import LabelledClips, missing_names
             from adiff_jax.experiment import load_experiment
+            from adiff_jax.storage import write_below
 
             experiment = load_experiment(options.config)
             scored = (split.source for split in experiment.data.test)
             used = (experiment.data.train, experiment.data.validation, *scored)
             listed = [of for of in used if isinstance(of, LabelledClips)]
             names = dict.fromkeys(name for of in listed for name in missing_names(of))
-            Path(options.out).write_text("".join(f"{name}\n" for name in names))
+            write_below(options.out, "".join(f"{name}\n" for name in names))
             print(f"{len(names)} clips of {len(listed)} tables are not there: see {options.out}")
         case "recipes":
             from adiff_jax.data.sources import write_recipe_files

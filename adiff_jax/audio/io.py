@@ -12,9 +12,9 @@ from typing import Literal
 
 import numpy as np
 import soundfile as sf
-from etils import epath
 
 from adiff_jax.audio.resample import Resampler, resample
+from adiff_jax.storage import located
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff")
 """What files of audio are called, the usual ones first."""
@@ -55,7 +55,7 @@ def read_audio(
 
     Raises AudioError when the file is missing or the clip is unusable (see `decode_audio`).
     """
-    file = epath.Path(path)
+    file = located(path)
     try:
         data = file.read_bytes()
     except FileNotFoundError:
@@ -146,7 +146,7 @@ def encode_flac(wave: np.ndarray, rate: int) -> bytes:
 
 def write_audio(path: str | os.PathLike[str], wave: np.ndarray, rate: int) -> None:
     """Write `wave` float32 [n] within ±1 as 16-bit WAV or FLAC, by the suffix of `path`."""
-    file = epath.Path(path)
+    file = located(path)
     formats = {".wav": "WAV", ".flac": "FLAC"}
     if file.suffix.lower() not in formats:
         raise AudioError(f"{path}: cannot write {file.suffix!r} audio; name it .wav or .flac")

@@ -19,6 +19,8 @@ from etils import epath
 from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import PreservationPolicy
 
+from adiff_jax.storage import located
+
 
 class CheckpointError(RuntimeError):
     """No checkpoint that serves; the message says which were tried, and the way out."""
@@ -64,7 +66,7 @@ class Checkpoints:
         on_failure: Callable[[int, Exception], None] = _print_failure,
         read_only: bool = False,
     ) -> None:
-        self._directory = epath.Path(directory).resolve()
+        self._directory = located(directory)
         self._keep, self._on_failure, self._read_only = keep, on_failure, read_only
         self._metrics: dict[int, Mapping[str, float]] = {}
         self._opened: ocp.CheckpointManager | None = None

@@ -28,9 +28,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import orbax.checkpoint as ocp
 from etils import epath
 
 from adiff_jax.checkpoint.checkpoints import Checkpoints
+from adiff_jax.storage import is_remote, located, write_whole
 
 PACKAGES = ("adiff_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
@@ -48,7 +50,7 @@ class RunDirectory:
     @classmethod
     def at(cls, path: epath.PathLike) -> "RunDirectory":
         """The run directory at a path given as a string or a path."""
-        return cls(epath.Path(path).expanduser().resolve())
+        return cls(located(path))
 
     @property
     def checkpoints(self) -> epath.Path:
@@ -153,8 +155,8 @@ class RunDirectory:
             self.check_owner(experiment_json, may_change)
             if jax.process_index() == 0:
                 self.path.mkdir(parents=True, exist_ok=True)
-                _write(self.experiment, json.dumps(json.loads(experiment_json), indent=2))
-                _write(self.environment, json.dumps(environment(), indent=2))
+                write_whole(self.experiment, _as_text(json.loads(experiment_json)))
+                write_whole(self.environment, _as_text(environment()))
 
     def _check_is_directory(self) -> None:
         if self.path.exists() and not self.path.is_dir():
@@ -163,13 +165,9 @@ class RunDirectory:
     def _holds_results(self) -> bool:
         """Whether there are predictions, or checkpoints that a save has finished. (What was set
         aside as unreadable counts; what a kill left half saved does not.)"""
-        found = [
-            file.name
-            for folder in (self.checkpoints, self.predictions)
-            if folder.exists()
-            for file in folder.iterdir()
-        ]
-        return any("orbax-checkpoint-tmp" not in name for name in found)
+        saved = self.checkpoints.iterdir() if self.checkpoints.exists() else ()
+        answered = self.predictions.iterdir() if self.predictions.exists() else ()
+        return any(map(_is_finished, saved)) or any(True for _ in answered)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -178,7 +176,7 @@ class RunDirectory:
         Raises RunDirectoryError that names the process that does. Only process 0 locks, and only
         where there are locks: object stores and some shared file systems have none.
         """
-        if jax.process_index() != 0 or "://" in str(self.path):
+        if jax.process_index() != 0 or is_remote(self.path):
             yield
             return
         self._check_is_directory()
@@ -216,7 +214,7 @@ class RunDirectory:
                 f"{', '.join(names)}. Restore those recordings, or choose another directory"
             )
         if jax.process_index() == 0:
-            _write(self.classes, json.dumps(names))
+            write_whole(self.classes, json.dumps(names) + "\n")
 
     def read_classes(self) -> tuple[str, ...]:
         """Names of a tagger's outputs, in order. Raises RunDirectoryError without them."""
@@ -256,11 +254,17 @@ def environment() -> dict[str, Any]:
     }
 
 
-def _write(path: epath.Path, text: str) -> None:
-    """Whole or not at all."""
-    beside = path.parent / f".{path.name}.partial"
-    beside.write_text(text + "\n")
-    beside.replace(path)
+def _is_finished(directory: epath.Path) -> bool:
+    """Whether what lies in a directory of checkpoints was saved to its end.
+
+    On disks a checkpoint takes its name when it is whole; in a bucket, where nothing is renamed in
+    one step, orbax adds a file at the end.
+    """
+    return bool(ocp.utils.is_checkpoint_finalized(directory))
+
+
+def _as_text(value: Any) -> str:
+    return json.dumps(value, indent=2) + "\n"
 
 
 def _flat(value: Any, field: str = "") -> dict[str, Any]:

@@ -9,22 +9,22 @@
 Clips are numbered as the examples first name them; a shard holds consecutive ones, so that both
 clips of a pair are read at once (`shard_range`). Every file appears whole or not at all, and a
 shard's list of clips comes last: a shard that has one is finished.
-Paths are local, or on a disk that all jobs see.
+The directory is on a disk that all jobs see, or in a bucket.
 """
 
+import io
 import json
-import os
-import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
+from etils import epath
 
 from adiff_jax.data.features import ABOUT, read_about
 from adiff_jax.data.schema import Coverage
+from adiff_jax.storage import located, mappable, write_first, write_whole
 
 FORM = 2
 """What `about.json` says of how clips lie in shards; another number is of another version."""
@@ -62,7 +62,12 @@ class KeptSource:
 class EmbeddingFiles:
     """Names of everything in one cache. Making one touches no file."""
 
-    path: Path
+    path: epath.Path
+
+    @classmethod
+    def at(cls, path: epath.PathLike) -> "EmbeddingFiles":
+        """The cache at a path, local or `gs://`."""
+        return cls(located(path))
 
     def about(self) -> dict[str, Any] | None:
         """What the cache says of itself; None where there is none.
@@ -82,14 +87,7 @@ class EmbeddingFiles:
         if self.about() is None and self.path.is_dir() and any(self.path.iterdir()):
             raise ValueError(f"{self.path} holds something else: name another directory")
         self.path.mkdir(parents=True, exist_ok=True)
-        private = self._private()
-        private.write_text(json.dumps({"form": FORM, **about}, indent=2))
-        try:
-            os.link(private, self.path / ABOUT)  # fails where it is: the first one stays
-        except FileExistsError:
-            pass
-        finally:
-            private.unlink()
+        write_first(self.path / ABOUT, json.dumps({"form": FORM, **about}, indent=2))
 
     def has_examples(self) -> bool:
         """Whether the examples have been written."""
@@ -97,11 +95,9 @@ class EmbeddingFiles:
 
     def write_examples(self, kept: KeptSource) -> None:
         """Write what a cache keeps of its source."""
-        lines = [f"{line}\n".encode() for line in kept.lines]
-        self._whole(self._examples, lambda file: file.writelines(lines))
+        write_whole(self._examples, _joined(kept.lines))
         coverage = None if kept.coverage is None else asdict(kept.coverage)
-        rest = json.dumps({"texts": kept.texts, "coverage": coverage}).encode()
-        self._whole(self._source, lambda file: file.write(rest))
+        write_whole(self._source, json.dumps({"texts": kept.texts, "coverage": coverage}))
 
     def examples(self) -> KeptSource:
         """What was written."""
@@ -137,15 +133,14 @@ class EmbeddingFiles:
         self, shard: int, shards: int, clips: Sequence[StoredClip], embeddings: np.ndarray
     ) -> None:
         """Write a shard: `embeddings` [rows d] holds the crops of each clip in turn."""
-        self._whole(self._embeddings(shard, shards), lambda file: np.save(file, embeddings))
+        rows = io.BytesIO()
+        np.save(rows, embeddings)
+        write_whole(self._embeddings(shard, shards), rows.getvalue())
         lines = [
             json.dumps({"clip": clip.name, "sha256": clip.sha256, "crops": clip.crops})
             for clip in clips
         ]
-        self._whole(
-            self._clips(shard, shards),
-            lambda file: file.writelines(f"{line}\n".encode() for line in lines),
-        )
+        write_whole(self._clips(shard, shards), _joined(lines))
 
     def drop_shard(self, shard: int, shards: int) -> None:
         """Make a finished shard one that is to be written."""
@@ -159,10 +154,10 @@ class EmbeddingFiles:
             return [StoredClip(row["clip"], row["sha256"], row["crops"]) for row in rows]
 
     def shard_embeddings(self, shard: int, shards: int) -> np.ndarray:
-        """[rows d] of a finished shard, mapped into memory."""
+        """[rows d] of a finished shard, mapped into memory; from a bucket, a copy of it."""
         file = self._embeddings(shard, shards)
         with _readable(file, _again(self._clips(shard, shards))):
-            found: np.ndarray = np.load(file, mmap_mode="r")
+            found: np.ndarray = np.load(mappable(file), mmap_mode="r")
         return found
 
     @property
@@ -170,33 +165,18 @@ class EmbeddingFiles:
         return f"remove {self.path} and embed again"
 
     @property
-    def _examples(self) -> Path:
+    def _examples(self) -> epath.Path:
         return self.path / "examples.jsonl"
 
     @property
-    def _source(self) -> Path:
+    def _source(self) -> epath.Path:
         return self.path / "source.json"
 
-    def _embeddings(self, shard: int, shards: int) -> Path:
+    def _embeddings(self, shard: int, shards: int) -> epath.Path:
         return self.path / f"shard-{shard:05d}-of-{shards:05d}.npy"
 
-    def _clips(self, shard: int, shards: int) -> Path:
+    def _clips(self, shard: int, shards: int) -> epath.Path:
         return self._embeddings(shard, shards).with_suffix(".jsonl")
-
-    def _private(self) -> Path:
-        return self.path / f".partial-{uuid.uuid4().hex[:12]}"
-
-    def _whole(self, to: Path, write: Callable[[IO[bytes]], Any]) -> None:
-        """A file of the writer's own, which takes its name when it is whole."""
-        private = self._private()
-        try:
-            with private.open("wb") as file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(private, to)
-        finally:
-            private.unlink(missing_ok=True)
 
 
 def shard_range(shard: int, shards: int, clips: int) -> range:
@@ -204,7 +184,11 @@ def shard_range(shard: int, shards: int, clips: int) -> range:
     return range(clips * shard // shards, clips * (shard + 1) // shards)
 
 
-def _again(clips: Path) -> str:
+def _joined(lines: Sequence[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _again(clips: epath.Path) -> str:
     return f"remove {clips}, and `adiff data embed` writes this shard again"
 
 
@@ -227,7 +211,7 @@ def _row(line: str, number: int) -> dict[str, Any]:
 
 
 @contextmanager
-def _readable(file: Path, way_out: str) -> Iterator[None]:
+def _readable(file: epath.Path, way_out: str) -> Iterator[None]:
     """ValueError that names `file`, and says what to do, for what cannot be read."""
     try:
         yield

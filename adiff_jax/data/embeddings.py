@@ -9,7 +9,6 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from adiff_jax.data.schema import Coverage, Example, Truth
 
 @dataclass(frozen=True)
 class CachedEmbeddings:
-    """The embeddings in a local directory, written by `adiff data embed`.
+    """The embeddings in a directory, local or in a bucket, written by `adiff data embed`.
 
     Training hears one of the crops of a clip, drawn by (seed, epoch, step); evaluation hears the
     centre.
@@ -38,7 +37,7 @@ class EmbeddedSource:
 
     def __init__(self, config: CachedEmbeddings) -> None:
         self.config = config
-        self._files = EmbeddingFiles(Path(config.path))
+        self._files = EmbeddingFiles.at(config.path)
         about = self._files.about()
         if about is None or not self._files.has_examples():
             raise ValueError(f"{config.path} holds no embeddings; write them with {COMMAND}")

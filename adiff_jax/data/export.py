@@ -23,6 +23,7 @@ from etils import epath
 from adiff_jax.audio.io import as_pcm16, write_audio
 from adiff_jax.data.builders.table_source import edits_to_rows
 from adiff_jax.data.schema import Example, Source
+from adiff_jax.storage import located
 
 JOURNAL = "pairs.jsonl"
 TABLE = "pairs.csv"
@@ -45,7 +46,7 @@ def write_pairs(
     """
     if fmt not in ("flac", "wav"):
         raise ValueError(f"format {fmt!r} is not one of flac, wav")
-    out = epath.Path(out_dir)
+    out = located(out_dir)
     (out / AUDIO).mkdir(parents=True, exist_ok=True)
     entries = _resumed(source, out, fmt)
     files = {clip["sha256"]: clip["file"] for entry in entries for clip in entry["clips"]}
@@ -63,7 +64,7 @@ def write_pairs(
 
 def read_journal(out_dir: epath.PathLike) -> list[dict[str, Any]]:
     """The complete entries of the journal in `out_dir`; none where there is no journal."""
-    journal = epath.Path(out_dir) / JOURNAL
+    journal = located(out_dir) / JOURNAL
     entries: list[dict[str, Any]] = []
     for line in journal.read_text().splitlines() if journal.exists() else ():
         try:

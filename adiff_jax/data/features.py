@@ -5,16 +5,20 @@ A directory holds `frames.npy` [n c f d] float16, c clips each, `pairs.jsonl`, o
 and `about.json`, which says what the features were made of. They are written into a directory of
 the writer's own beside it, `NAME.partial-...`, which takes the name when it is whole: jobs that
 want the same cache at the same time do not write into each other's, and what was interrupted is
-never taken for finished. Clips must fill their window: every frame is valid.
+never taken for finished. A bucket cannot rename a directory in one step: there the files are
+copied when all of them are written, `about.json` at the end. Clips must fill their window: every
+frame is valid.
 """
 
 import json
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +27,7 @@ from numpy.lib.format import open_memmap
 
 from adiff_jax.data.records import from_row, to_row
 from adiff_jax.data.schema import Arrays, Example, Source, Truth
+from adiff_jax.storage import is_remote, located, mappable, upload
 
 ABOUT = "about.json"
 _LARGEST = float(np.finfo(np.float16).max)
@@ -30,7 +35,7 @@ _LARGEST = float(np.finfo(np.float16).max)
 
 @dataclass(frozen=True)
 class CachedPairs:
-    """The features in a local directory, written by `write_features`."""
+    """The features in a directory, local or in a bucket, written by `write_features`."""
 
     path: str
 
@@ -75,13 +80,17 @@ class CachedSource:
     def texts(self) -> Iterator[str]:
         yield from self.about["texts"]
 
+    @property
+    def _folder(self) -> epath.Path:
+        return located(self.config.path)
+
     @cached_property
     def _frames(self) -> np.ndarray:
-        return np.load(f"{self.config.path}/frames.npy", mmap_mode="r")
+        return np.load(mappable(self._folder / "frames.npy"), mmap_mode="r")
 
     @cached_property
     def _rows(self) -> list[tuple[Truth, str]]:
-        lines = epath.Path(self.config.path, "pairs.jsonl").read_text().splitlines()
+        lines = (self._folder / "pairs.jsonl").read_text().splitlines()
         rows = [json.loads(line) for line in lines]
         return [(from_row(Truth, row.get("truth", {})), row["scene"]) for row in rows]
 
@@ -95,7 +104,7 @@ def read_about(path: str) -> dict[str, Any] | None:
 
     Raises ValueError for what cannot be read.
     """
-    file = epath.Path(path) / ABOUT
+    file = located(path) / ABOUT
     try:
         return dict(json.loads(file.read_text())) if file.exists() else None
     except (ValueError, TypeError) as error:
@@ -121,11 +130,17 @@ def write_features(
     hold, when examples are missing, and when `path` holds something that is no finished cache;
     nothing is kept then.
     """
-    if read_about(path) is None and os.path.isdir(path) and os.listdir(path):
+    whole = located(path)
+    if is_remote(whole):
+        with tempfile.TemporaryDirectory(prefix="adiff-") as folder:
+            _write(folder, source, batches, made_of)
+            if read_about(path) is None:
+                upload(Path(folder), whole, last=ABOUT)
+        return
+    if read_about(path) is None and whole.is_dir() and any(whole.iterdir()):
         raise ValueError(
             f"{path} is there but holds no finished feature cache: remove it, or choose another"
         )
-    whole = path.rstrip("/")
     private = f"{whole}.partial-{uuid.uuid4().hex[:12]}"
     os.makedirs(private)
     try:

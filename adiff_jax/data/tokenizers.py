@@ -15,6 +15,7 @@ from etils import epath
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
 
 from adiff_jax.data.gpt2_vocabulary import END_OF_TEXT, Gpt2Vocabulary, read_gpt2
+from adiff_jax.storage import located, write_whole
 
 PAD, START, END, UNKNOWN = "<pad>", "<sos>", "<eos>", "<unk>"
 FILE_NAME = "tokenizer.json"
@@ -100,11 +101,9 @@ class Tokenizer:
 
     def save(self, directory: epath.PathLike) -> None:
         """Write `tokenizer.json` into `directory`, local or in a bucket, whole or not at all."""
-        folder = epath.Path(directory)
+        folder = located(directory)
         folder.mkdir(parents=True, exist_ok=True)
-        beside = folder / f".{FILE_NAME}.partial"
-        beside.write_text(self._backend.to_str(pretty=True))
-        beside.replace(folder / FILE_NAME)
+        write_whole(folder / FILE_NAME, self._backend.to_str(pretty=True))
 
 
 def load_tokenizer(directory: epath.PathLike) -> Tokenizer:
@@ -112,7 +111,7 @@ def load_tokenizer(directory: epath.PathLike) -> Tokenizer:
 
     Errors: FileNotFoundError without a tokenizer there, ValueError for a broken one.
     """
-    path = epath.Path(directory) / FILE_NAME
+    path = located(directory) / FILE_NAME
     if not path.exists():
         raise FileNotFoundError(
             f"no tokenizer at {path}: token ids mean nothing without it; copy {FILE_NAME} from "

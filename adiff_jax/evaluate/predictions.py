@@ -14,6 +14,7 @@ from typing import Any
 
 from etils import epath
 
+from adiff_jax.storage import write_below
 from adiff_jax.text_files import read_text
 
 LOGPROB_DECIMALS = 4
@@ -93,7 +94,7 @@ def write_predictions(path: epath.PathLike, rows: Iterable[Prediction]) -> None:
             # Adding 0.0 turns -0.0 into 0.0, which prints differently.
             record["logprob"] = round(float(row.logprob), LOGPROB_DECIMALS) + 0.0
         lines.append(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
-    write_whole(path, "".join(lines))
+    write_below(path, "".join(lines))
 
 
 def read_predictions(path: epath.PathLike) -> list[Prediction]:
@@ -123,15 +124,6 @@ def read_predictions(path: epath.PathLike) -> list[Prediction]:
         line_of[row.id] = number
         rows.append(row)
     return rows
-
-
-def write_whole(path: epath.PathLike, text: str) -> None:
-    """Write a file so that a reader sees all of it or nothing."""
-    target = epath.Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.parent / (target.name + ".unfinished")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(target)
 
 
 def _is_integer(value: object) -> bool:

@@ -45,8 +45,9 @@ from adiff_jax.evaluate.measuring import (
     add_structure,
     spread,
 )
-from adiff_jax.evaluate.predictions import Prediction, write_whole
+from adiff_jax.evaluate.predictions import Prediction
 from adiff_jax.evaluate.structured import Measure
+from adiff_jax.storage import write_below
 
 DECIMALS = 6
 
@@ -139,7 +140,7 @@ def write_metrics(path: epath.PathLike, metrics: Mapping[str, Any]) -> None:
     Raises ValueError, naming the key, for a number that is not finite.
     """
     rounded = _rounded(metrics, "")
-    write_whole(path, json.dumps(rounded, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    write_below(path, json.dumps(rounded, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
 def _measure_captions(

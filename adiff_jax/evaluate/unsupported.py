@@ -19,6 +19,7 @@ from etils import epath
 from adiff_jax.data.schema import Truth
 from adiff_jax.data.synth.event_names import named_events
 from adiff_jax.evaluate.scoring import write_metrics
+from adiff_jax.storage import located
 
 THRESHOLD = 0.1
 PRECISE = 0.8
@@ -110,7 +111,7 @@ def trusted(path: epath.PathLike, checkpoint: int) -> Measured | None:
 
 def _splits(path: epath.PathLike, checkpoint: int) -> dict[str, dict[str, Any]]:
     """Scores by split, of this checkpoint."""
-    file = epath.Path(path)
+    file = located(path)
     if not file.exists():
         return {}
     try:

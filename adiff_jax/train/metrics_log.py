@@ -10,6 +10,7 @@ import json
 import math
 import os
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Mapping
@@ -18,6 +19,8 @@ from typing import Any
 import jax
 from etils import epath
 from tqdm import tqdm
+
+from adiff_jax.storage import is_remote, write_whole
 
 
 class JsonLines:
@@ -37,10 +40,8 @@ class JsonLines:
         kept = [line for line in found.splitlines() if _stays(line, restored, evaluate_again)]
         text = "".join(line + "\n" for line in kept)
         if text != found:
-            beside = path.parent / f".{path.name}.partial"
-            beside.write_text(text)
-            beside.replace(path)
-        self._remote = "://" in str(path)
+            write_whole(path, text)
+        self._remote = is_remote(path)
         self._written = text if self._remote else ""
         self._size = len(text.encode())
         self._unwritten = ""
@@ -50,7 +51,7 @@ class JsonLines:
         self._unwritten += json.dumps({k: _json_value(v) for k, v in line.items()}) + "\n"
         try:
             if self._remote:
-                self._path.write_text(self._written + self._unwritten)
+                write_whole(self._path, self._written + self._unwritten)
                 self._written += self._unwritten
             else:
                 with open(self._path, "ab") as file:
@@ -79,13 +80,25 @@ def _json_value(value: Any) -> Any:
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
+COPY_SECONDS = 30.0
+"""How old the event file in a bucket may get: TensorBoard itself looks every 30 seconds."""
+
+
 class TensorBoard:
-    """Scalars in TensorBoard's event files, written in the calling thread."""
+    """Scalars in TensorBoard's event files, written in the calling thread.
+
+    For a directory in a bucket the file grows in a temporary folder and is copied from there.
+    """
 
     def __init__(self, directory: epath.Path, restored: int | None) -> None:
         from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto.event_pb2 import Event, SessionLog
 
+        self._bucket, self._folder, self._copied = None, None, -math.inf
+        if is_remote(directory):
+            self._bucket = directory
+            self._folder = tempfile.TemporaryDirectory(prefix="adiff-")
+            directory = epath.Path(self._folder.name)
         directory.mkdir(parents=True, exist_ok=True)
         name = os.fspath(directory / f"run-{os.getpid()}")
         self._writer, self._event = EventsWriter(name), Event
@@ -102,12 +115,26 @@ class TensorBoard:
         try:
             self._writer.write_event(self._event(wall_time=time.time(), step=step, summary=summary))
             self._writer.flush()
+            if time.monotonic() - self._copied > COPY_SECONDS:
+                self._copy()
         except OSError as error:
             tqdm.write(f"TensorBoard not written: {error}", file=sys.stderr)
+
+    def _copy(self) -> None:
+        if self._bucket is not None and self._folder is not None:
+            self._copied = time.monotonic()
+            for file in epath.Path(self._folder.name).iterdir():
+                write_whole(self._bucket / file.name, file.read_bytes())
 
     def close(self) -> None:
         """Close the event file."""
         self._writer.close()
+        try:
+            self._copy()
+        except OSError as error:
+            tqdm.write(f"TensorBoard not written: {error}", file=sys.stderr)
+        if self._folder is not None:
+            self._folder.cleanup()
 
 
 class WeightsAndBiases:

@@ -170,7 +170,7 @@ def test_a_digest_is_of_samples_and_rate():
 @pytest.fixture
 def files(tmp_path: Path) -> EmbeddingFiles:
     """Two pairs of three clips in two shards, the first clip alone, the second with one crop."""
-    files = EmbeddingFiles(tmp_path / "cache")
+    files = EmbeddingFiles.at(tmp_path / "cache")
     files.claim({"shards": 2})
     numbers: dict[str, int] = {}
     pairs = [replace(FULL, id="p"), replace(FULL, id="q", clips=(Clip("y"), Clip("z")))]
@@ -217,7 +217,7 @@ def test_the_first_claim_stays_and_a_directory_of_something_else_is_refused(
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.tex").touch()
     with pytest.raises(ValueError, match="other holds something else"):
-        EmbeddingFiles(tmp_path / "other").claim({})
+        EmbeddingFiles.at(tmp_path / "other").claim({})
 
 
 def test_a_cache_of_another_version_is_refused(files: EmbeddingFiles):

@@ -1,11 +1,11 @@
 """Word-level and byte-pair tokenizers."""
 
+import os
 import pickle
 import re
 from pathlib import Path
 
 import pytest
-from etils import epath
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -107,11 +107,10 @@ def test_a_tokenizer_that_cannot_be_written_whole_leaves_the_old_one(
     WORDS.save(tmp_path)
     before = (tmp_path / "tokenizer.json").read_bytes()
 
-    def full_disk(path: Path, text: str) -> None:
-        path.open("w").write(text[:40])
+    def full_disk(descriptor: int) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(type(epath.Path(tmp_path)), "write_text", full_disk)
+    monkeypatch.setattr(os, "fsync", full_disk)
     with pytest.raises(OSError, match="no space left"):
         BYTE_PAIRS.save(tmp_path)
     assert (tmp_path / "tokenizer.json").read_bytes() == before

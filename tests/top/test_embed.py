@@ -64,7 +64,7 @@ def adiff(tagger_run: Path) -> Experiment:
     )
 
 
-def on(experiment: Experiment, path: Path) -> Experiment:
+def on(experiment: Experiment, path: Path | str) -> Experiment:
     """The experiment with its training pairs from a cache."""
     return replace(experiment, data=replace(experiment.data, train=CachedEmbeddings(str(path))))
 

@@ -2,6 +2,7 @@
 
 import builtins
 import json
+import os
 import struct
 import sys
 import types
@@ -75,7 +76,7 @@ def test_a_kill_while_the_log_is_cut_back_loses_no_line(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
-        broken.setattr(type(path), "replace", killed)
+        broken.setattr(os, "replace", killed)
         JsonLines(path, 2)
     assert path.read_text() == before
     JsonLines(path, 2)

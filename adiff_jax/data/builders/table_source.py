@@ -16,6 +16,7 @@ from etils import epath
 
 from adiff_jax.audio.io import AudioError, decode_audio
 from adiff_jax.data.schema import Clip, Coverage, Edit, Example, Truth
+from adiff_jax.storage import is_remote, located
 
 VERSION = "1.0.0"
 NO_CLIP = -1
@@ -167,7 +168,7 @@ class TableSource:
 
 def table_splits(path: epath.PathLike) -> tuple[str, ...]:
     """The splits of the tables in a directory; none where there are no tables."""
-    folder = epath.Path(path) / "clips" / VERSION
+    folder = located(path) / "clips" / VERSION
     if not folder.exists():
         return ()
     import tensorflow_datasets as tfds  # as in `_open`
@@ -193,7 +194,7 @@ def _open(table: Table) -> _Rows:
 
     sources = {}
     for name in ("clips", "pairs"):
-        folder = epath.Path(table.path) / name / VERSION
+        folder = _on_disk(table.path) / name / VERSION
         if not folder.exists():
             raise FileNotFoundError(
                 f"no table at {folder}: check the path, or build it with `adiff data build`"
@@ -206,6 +207,16 @@ def _open(table: Table) -> _Rows:
         sources[name] = builder.as_data_source(table.split)
     coverage = (builder.info.metadata or {}).get("coverage", {}).get(table.split)
     return _Rows(**sources, coverage=None if coverage is None else Coverage(**coverage))
+
+
+def _on_disk(path: epath.PathLike) -> epath.Path:
+    """Raises ValueError for tables in a bucket: ArrayRecord reads rows from disks only."""
+    if is_remote(path):
+        raise ValueError(
+            f"{path}: tables are read from disks. Copy them with `gcloud storage cp -r {path} .`, "
+            "or mount the bucket with gcsfuse, and name the folder"
+        )
+    return located(path)
 
 
 def _clip_numbers(row: Mapping[str, Any]) -> list[int]:

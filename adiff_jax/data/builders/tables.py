@@ -9,6 +9,7 @@ so the FLAC bytes are a scalar `Tensor` of dtype object.
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
 from dataclasses import asdict
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -20,6 +21,7 @@ from adiff_jax.data.builders.on_beam import BeamRunner, numbered_rows, take_gath
 from adiff_jax.data.builders.table_rows import Joiner, TableReport
 from adiff_jax.data.builders.table_source import VERSION
 from adiff_jax.data.schema import Recurring, Source
+from adiff_jax.storage import is_remote, located, upload
 
 
 def build_tables(
@@ -28,7 +30,8 @@ def build_tables(
     progress: bool = True,
     beam: BeamRunner | None = None,
 ) -> TableReport:
-    """Write `source_by_split` into the new directory `out_dir`, local or in a bucket.
+    """Write `source_by_split` into the new directory `out_dir`, local or in a bucket. For a bucket
+    they are made in a temporary folder (TMPDIR), which must have room for them.
 
     With `beam`, its workers read and encode the clips. The rows and their order are the same.
 
@@ -36,7 +39,7 @@ def build_tables(
     `beam`, for a source that is not `Recurring`; AudioError and whatever else a source raises,
     which is BeamError where a worker raises it.
     """
-    out = epath.Path(out_dir)
+    out = located(out_dir)
     for name in ("clips", "pairs"):
         if (out / name).exists():
             raise FileExistsError(
@@ -48,7 +51,23 @@ def build_tables(
         if len(source) == 0:
             raise ValueError(f"the source of split {split!r} holds no examples")
     tfds.disable_progress_bar()  # ours knows the totals
-    joiner = Joiner(source_by_split, progress)
+    if is_remote(out):  # ArrayRecord writes to disks only
+        if beam:
+            raise ValueError(
+                f"{out} is in a bucket, and Beam's workers write tables to a disk that all of them "
+                "see: name a directory there, and copy it"
+            )
+        with TemporaryDirectory(prefix="adiff-") as folder:
+            report = _write(source_by_split, epath.Path(folder), progress, None)
+            upload(Path(folder), out)
+        return report
+    return _write(source_by_split, out, progress, beam)
+
+
+def _write(
+    sources: Mapping[str, Source], out: epath.Path, progress: bool, beam: BeamRunner | None
+) -> TableReport:
+    joiner = Joiner(sources, progress)
     if beam:
         _write_clips_on_beam(joiner, out, beam)
     else:

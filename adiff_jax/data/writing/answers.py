@@ -13,11 +13,11 @@ import json
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Protocol, runtime_checkable
 
 from adiff_jax.data.writing.pairs import Pair
+from adiff_jax.storage import local
 
 ABOUT = "about.json"
 ANSWERS = "answers.jsonl"
@@ -82,7 +82,7 @@ class Answers:
     def __init__(self, out: str, about: Mapping[str, Any]) -> None:
         if "://" in out:
             raise ValueError(f"{out}: answers are kept in a local folder; copy it when it is done")
-        self._out = Path(out)
+        self._out = local(out)
         self._about = json.loads(json.dumps(about))  # tuples as lists, as they are read back
         self._lock = threading.Lock()
         self._file: IO[str] | None = None
