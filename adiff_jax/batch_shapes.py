@@ -14,9 +14,9 @@ from adiff_jax.matching import InBatch, SwappedOrder
 from adiff_jax.models.adc import Adc
 from adiff_jax.models.adiff import Adiff
 from adiff_jax.models.build import FrameEncoder, build_encoder
-from adiff_jax.models.byola import StridedByolA
 from adiff_jax.models.cl4ac import Cl4ac
 from adiff_jax.models.cnn10 import Cnn10
+from adiff_jax.models.htsat import Htsat
 from adiff_jax.models.language_model import LanguageModel
 from adiff_jax.models.tagger import Tagger
 
@@ -52,8 +52,10 @@ def abstract_batch(experiment: Experiment) -> Batch:
             return replace(batch, audio_1=None, length_1=None, **text)
         case Adiff(encoder=encoder):
             cached = isinstance(heard_of(experiment.data.train), CachedEmbeddings)
-            framed = isinstance(encoder, StridedByolA)  # its frames' width is the clip's
-            width = encoder.width if framed else encoder.embedding_width
+            if isinstance(encoder, Htsat | Cnn10):
+                width = encoder.embedding_width
+            else:  # a clip's width is that of its frames
+                width = _frames(experiment)[-1]
             embedding = array((1, width), jnp.float32) if cached else None
             return replace(
                 batch,

@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from functools import partial
+from typing import Any
 
 USAGE = """usage: adiff compile CONFIG --topology NAME [NAME ...] [--slices N] [--FIELD VALUE ...]
        adiff compile CONFIG --rules [--topology NAME] [--FIELD VALUE ...]
@@ -54,7 +55,7 @@ def compile(options: argparse.Namespace, rest: list[str]) -> None:
     experiment = experiment_with("compile", options.config, rest)
     slices = [describe(name, options.slices) for name in options.topology]
     if options.rules:
-        meshes = [make_mesh(experiment.mesh, slice.devices) for slice in slices]
+        meshes: list[Any] = [make_mesh(experiment.mesh, slice.devices) for slice in slices]
         for mesh in meshes or [without_devices(experiment.mesh)]:
             shape = " x ".join(f"{axis} {size}" for axis, size in mesh.shape.items())
             print(report.rules_report(placements(experiment, mesh), shape))

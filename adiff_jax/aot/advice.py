@@ -2,6 +2,7 @@
 
 from adiff_jax.aot.plan import Measured, Plan
 from adiff_jax.experiment import Experiment
+from adiff_jax.parallel.mesh import batch_shards
 
 _STATE = ("parameters", "optimizer", "other state")
 
@@ -19,23 +20,21 @@ def advice(plan: Plan, program: Measured) -> list[str]:
             f"--mesh.fsdp {wider}: parameters, optimizer and averages are {_gib(state)} of "
             f"{_gib(available)} on each device; fsdp splits them"
         )
-    config, rows = plan.experiment.train, program.rows
-    shards = plan.mesh.shape["data"] * plan.mesh.shape["fsdp"]
     if training and _has_remat(plan.experiment):
         found.append(
             "--model.lm.remat True: the language model's activations are computed again in the "
             "backward pass instead of kept"
         )
-    if training and not plan.experiment.objective().couples_examples:
-        parts = 2 * config.accumulate
-        if rows % (parts * shards) == 0:
-            found.append(
-                f"--train.accumulate {parts}: {rows // parts} of {rows} rows at a time, the same "
-                "gradient"
-            )
-    if rows // 2 >= shards and (rows // 2) % shards == 0:
+    rows, accumulate = program.rows, plan.experiment.train.accumulate
+    parts = _parts(plan, program, state)
+    if training and parts > 1 and not plan.experiment.objective().couples_examples:
+        found.append(
+            f"--train.accumulate {parts * accumulate}: {rows // parts // accumulate} of {rows} "
+            "rows at a time, the same gradient"
+        )
+    if parts > 1:
         option = "--train.global_batch" if training else "--evaluation.batch"
-        found.append(f"{option} {rows // 2}: half of the rows, half of their activations")
+        found.append(f"{option} {rows // parts}: activations grow with the rows")
     if wider and not found:
         found.append(f"--mesh.fsdp {wider}: a smaller part of the state on each device")
     return found or ["a larger slice, or one of chips with more memory: nothing is left to split"]
@@ -49,6 +48,20 @@ def _wider(plan: Plan, state: int, room: float) -> int | None:
     while factor < left and left % (2 * factor) == 0 and (factor == 1 or state / factor > room):
         factor *= 2
     return now * factor if factor > 1 else None
+
+
+def _parts(plan: Plan, program: Measured, state: int) -> int:
+    """Into how many parts, a power of two, the rows must go if all but the state grows with them;
+    fewer where the devices would no longer divide them, down to 1."""
+    assert program.too_much is not None
+    config = plan.experiment.train
+    unit = batch_shards(plan.mesh) * (config.accumulate if program.name == "train step" else 1)
+    parts = 1
+    while program.rows % (2 * parts * unit) == 0:
+        parts *= 2
+        if program.too_much.needed / parts <= program.too_much.available - state:
+            break
+    return parts
 
 
 def _has_remat(experiment: Experiment) -> bool:

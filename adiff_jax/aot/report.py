@@ -25,7 +25,7 @@ def report(plan: Plan) -> str:
 def _lines(plan: Plan) -> Iterator[str]:
     chip, devices = plan.slice.chip, len(plan.slice.devices)
     yield (
-        f"{plan.experiment.name} on {_slice(plan)}: {plan.slice.chips} chips, {devices} devices, "
+        f"{plan.experiment.name} on {_slice(plan)}; chips: {plan.slice.chips}, devices: {devices}, "
         f"mesh {_mesh(plan)}"
     )
     yield (

@@ -96,4 +96,5 @@ def config_of(stored: Mapping[str, Any]) -> Gpt2:
         problems.append(f"n_inner is {inner}, four times n_embd is needed")
     if problems:
         raise ConversionError("config.json is not of a GPT-2 of ours:\n  " + "\n  ".join(problems))
-    return Gpt2(**{ours: int(stored[theirs]) for ours, theirs in sizes.items()})
+    found: dict[str, Any] = {ours: int(stored[theirs]) for ours, theirs in sizes.items()}
+    return Gpt2(**found)

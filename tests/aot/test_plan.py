@@ -68,7 +68,7 @@ def test_kinds_are_the_bytes_of_their_trees_and_fsdp_divides_them() -> None:
 
 def test_a_report_says_all_and_reads_as_json(planned: Plan) -> None:
     said = report(planned)
-    for words in ("8 chips", "fits", "parameters", "temporaries", "all-reduce", "MFU at most"):
+    for words in ("chips: 8", "fits", "parameters", "temporaries", "all-reduce", "MFU at most"):
         assert words in said
     assert "819 GB/s" in said  # the figures that were reckoned with
     found = json.loads(json.dumps(as_json(planned)))
