@@ -47,7 +47,7 @@ def compile(options: argparse.Namespace, rest: list[str]) -> None:
         raise ValueError("which slice? Give --topology, such as v5e:4x4, or --rules")
     from adiff_jax.aot import report
     from adiff_jax.aot.placements import placements, without_devices
-    from adiff_jax.aot.plan import plan
+    from adiff_jax.aot.plan import Plan, plan
     from adiff_jax.aot.topology import describe
     from adiff_jax.parallel.mesh import make_mesh
     from adiff_jax.verbs import experiment_with
@@ -60,18 +60,24 @@ def compile(options: argparse.Namespace, rest: list[str]) -> None:
             shape = " x ".join(f"{axis} {size}" for axis, size in mesh.shape.items())
             print(report.rules_report(placements(experiment, mesh), shape))
         return
+
+    def each(found: Plan) -> None:
+        """Print a program as soon as it is there."""
+        program = found.programs[-1]
+        if options.table:
+            print(report.row(found, program), flush=True)
+        elif not options.json:
+            if len(found.programs) == 1:
+                print(report.heading(found), end="\n\n")
+            print(report.section(found, program), end="\n\n", flush=True)
+
     say = partial(print, file=sys.stderr, flush=True)
     if options.table:
         print(report.HEAD)
-    fits = True
+    plans = []
     for slice in slices:
-        found = plan(experiment, slice, say)
-        fits &= found.fits
-        if options.table:
-            for program in found.programs:
-                print(report.row(found, program), flush=True)
-        else:
-            text = json.dumps(report.as_json(found)) if options.json else report.report(found)
-            print(text, flush=True)
-    if not fits:
+        plans.append(plan(experiment, slice, say, each))
+        if options.json:
+            print(json.dumps(report.as_json(plans[-1])), flush=True)
+    if not all(found.fits for found in plans):
         sys.exit(1)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -46,7 +46,7 @@ class Plan:
     experiment: Experiment
     slice: Slice
     mesh: Mesh
-    programs: tuple[Measured, ...] = field(default=())
+    programs: tuple[Measured, ...] = ()
 
     @property
     def fits(self) -> bool:
@@ -54,21 +54,26 @@ class Plan:
         return all(program.too_much is None for program in self.programs)
 
 
-def plan(experiment: Experiment, slice: Slice, say: Callable[[str], Any]) -> Plan:
+def plan(
+    experiment: Experiment,
+    slice: Slice,
+    say: Callable[[str], Any],
+    each: Callable[[Plan], Any] = lambda plan: None,
+) -> Plan:
     """Compile the train step and the decode step for a slice, and read what there is to be read.
 
-    `say` hears of each compilation. Raises ValueError when the mesh does not fit the slice or a
-    batch.
+    `say` hears of each compilation, `each` gets the plan so far after each program, as the next one
+    may take long. Raises ValueError when the mesh does not fit the slice or a batch.
     """
-    mesh = make_mesh(experiment.mesh, slice.devices)
-    found = []
+    found = Plan(experiment, slice, make_mesh(experiment.mesh, slice.devices))
     for make in (train_step, decode_step):
-        program = make(experiment, mesh)
+        program = make(experiment, found.mesh)
         if program is not None:
             say(f"compiling the {program.name} for {slice.name} (minutes)...")
-            found.append(_measure(program, slice, mesh))
-            say(f"compiled in {found[-1].seconds_to_compile:.0f} s")
-    return Plan(experiment, slice, mesh, tuple(found))
+            measured = _measure(program, slice, found.mesh)
+            found = replace(found, programs=(*found.programs, measured))
+            each(found)
+    return found
 
 
 def _measure(program: Program, slice: Slice, mesh: Mesh) -> Measured:

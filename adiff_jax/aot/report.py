@@ -19,10 +19,20 @@ HEAD = (
 
 def report(plan: Plan) -> str:
     """Everything, for the terminal."""
-    return "\n".join(_lines(plan))
+    return "\n\n".join([heading(plan), *(section(plan, one) for one in plan.programs)])
 
 
-def _lines(plan: Plan) -> Iterator[str]:
+def section(plan: Plan, program: Measured) -> str:
+    """One program of it."""
+    return "\n".join(_program(plan, program))
+
+
+def heading(plan: Plan) -> str:
+    """The slice, and the figures of its chips that are reckoned with."""
+    return "\n".join(_heading(plan))
+
+
+def _heading(plan: Plan) -> Iterator[str]:
     chip, devices = plan.slice.chip, len(plan.slice.devices)
     yield (
         f"{plan.experiment.name} on {_slice(plan)}; chips: {plan.slice.chips}, devices: {devices}, "
@@ -39,9 +49,6 @@ def _lines(plan: Plan) -> Iterator[str]:
             "collectives between slices use the network of the data centre, for which no figure is "
             "known here: the interconnect's bound is too low"
         )
-    for program in plan.programs:
-        yield ""
-        yield from _program(plan, program)
 
 
 def _program(plan: Plan, program: Measured) -> Iterator[str]:

@@ -29,8 +29,11 @@ def fake() -> Slice:
 
 @pytest.fixture(scope="module")
 def planned() -> Plan:
+    seen: list[Plan] = []
     with options(jax_disable_most_optimizations=True):
-        return plan(cl4ac(), fake(), lambda _: None)
+        found = plan(cl4ac(), fake(), lambda _: None, seen.append)
+    assert [len(so_far.programs) for so_far in seen] == [1, 2]
+    return found
 
 
 def test_both_programs_are_measured_and_fit(planned: Plan) -> None:
