@@ -95,7 +95,7 @@ def tiny(monkeypatch):
         ("log-mel", 3, 0),
         ("encoder", 2, 2),
         ("decoder", 2, 2),
-        ("train", 1, 0),
+        pytest.param("train", 1, 0, marks=pytest.mark.slow),
         ("decoding", 3, 0),
         ("loader", 1, 0),
     ],

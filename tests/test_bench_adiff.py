@@ -82,6 +82,7 @@ def test_a_whole_explanation_hears_the_clips_and_says_every_token(tiny):
     assert np.asarray(said.mask).sum() == 2 * 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [bench_adiff._heard, bench_adiff._remembered])
 def test_a_step_of_a_stage_is_one_of_training(tiny, batch):
     learning = replace(bench_adiff.MODEL, freeze_lm=False)

@@ -87,7 +87,7 @@ def _await(job: Job, timeout: float, deadline: float) -> None:
 
 def _door(job: Job, host: str, port: int) -> socket.socket:
     try:
-        return socket.create_server(("", port), backlog=job.processes)
+        return socket.create_server(("", port), backlog=max(64, job.processes))
     except OSError as error:
         raise JobError(
             f"process 0 cannot listen on port {port} of {host}: {error.strerror}. Does another job "

@@ -36,6 +36,7 @@ def planned() -> Plan:
     return found
 
 
+@pytest.mark.slow
 def test_both_programs_are_measured_and_fit(planned: Plan) -> None:
     assert planned.fits
     assert [program.name for program in planned.programs] == ["train step", "decode step"]
@@ -69,6 +70,7 @@ def test_kinds_are_the_bytes_of_their_trees_and_fsdp_divides_them() -> None:
     assert sizes["batch"] == parts["batch"]
 
 
+@pytest.mark.slow
 def test_a_report_says_all_and_reads_as_json(planned: Plan) -> None:
     said = report(planned)
     for words in ("chips: 8", "fits", "parameters", "temporaries", "all-reduce", "MFU at most"):

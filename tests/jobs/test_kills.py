@@ -93,6 +93,7 @@ def test_a_worker_the_coordinator_and_all_are_killed_and_the_trace_is_the_same(
     jax.tree.map(np.testing.assert_array_equal, state_of(run), state_of(whole))
 
 
+@pytest.mark.slow
 def test_a_preemption_notice_to_one_process_saves_in_all_and_other_numbers_of_them_go_on(
     tmp_path: Path, whole: Path
 ) -> None:
@@ -117,6 +118,7 @@ def test_a_preemption_notice_to_one_process_saves_in_all_and_other_numbers_of_th
             assert line["loss"] == pytest.approx(other["loss"], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_process_that_hangs_ends_the_job_within_a_bound(tmp_path: Path) -> None:
     with start(tmp_path) as pod:
         pod.wait_until(lambda: reached(tmp_path / "run") >= 3)
@@ -125,6 +127,7 @@ def test_a_process_that_hangs_ends_the_job_within_a_bound(tmp_path: Path) -> Non
         assert "unhealthy" in pod.log(0)
 
 
+@pytest.mark.slow
 def test_a_process_whose_data_hang_ends_the_job_and_says_where_it_stood(tmp_path: Path) -> None:
     """Its heart beats on, so that JAX would wait for ever."""
     command = ["tests.train.train_tiny", str(tmp_path / "run"), str(STEPS), "0.03", "6"]

@@ -1,5 +1,6 @@
 """A very small ADIFF, and batches for it of audio and of cached embeddings."""
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -7,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from adiff_jax.arrays import Batch
+from adiff_jax.arrays import Batch, Output
 from adiff_jax.audio.frontends import Decibel, LogMel
 from adiff_jax.models.adiff import Adiff, AdiffModel
 from adiff_jax.models.gpt2 import Gpt2
@@ -93,7 +94,13 @@ def fresh(adiff: Adiff = ADIFF) -> dict[str, Any]:
     return drawn(shapes)
 
 
+@cache
+def forward(adiff: Adiff) -> Callable[..., Output]:
+    """Teacher forcing in evaluation mode, compiled once per configuration and shape."""
+    return quick_jit(AdiffModel(adiff).apply)
+
+
 def logits_of(adiff: Adiff, batch: Batch, variables: dict[str, Any] | None = None) -> np.ndarray:
     """Teacher-forced logits in evaluation mode."""
     variables = fresh(adiff) if variables is None else variables
-    return np.asarray(quick_jit(AdiffModel(adiff).apply)(variables, batch).logits)
+    return np.asarray(forward(adiff)(variables, batch).logits)

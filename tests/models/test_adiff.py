@@ -108,7 +108,8 @@ def test_clips_their_order_and_the_prompt_change_the_logits(adiff: Adiff) -> Non
 
 def test_cached_embeddings_give_what_their_audio_gives() -> None:
     batch, variables = audio_batch(), fresh()
-    embeddings = AdiffModel(ADIFF).apply(variables, batch, method="embeddings")
+    embed = quick_jit(partial(AdiffModel(ADIFF).apply, method="embeddings"))
+    embeddings = embed(variables, batch)
     cached = batch.replace(
         audio_1=None, audio_2=None, features_1=embeddings[:, :1], features_2=embeddings[:, 1:]
     )
@@ -159,9 +160,8 @@ def test_frozen_parts_are_in_evaluation_mode_while_the_rest_trains(frozen: bool)
     )
     batch, variables = audio_batch(), fresh()
     rngs = {"augment": jax.random.key(1), "dropout": jax.random.key(2)}
-    output, updated = AdiffModel(adiff).apply(
-        variables, batch, True, rngs=rngs, mutable=["batch_stats"]
-    )
+    apply = partial(AdiffModel(adiff).apply, train=True, mutable=["batch_stats"])
+    output, updated = quick_jit(apply)(variables, batch, rngs=rngs)
     still = np.allclose(output.logits, logits_of(adiff, batch, variables), atol=1e-5)
     assert still == frozen
     same = jax.tree.map(np.array_equal, updated["batch_stats"], variables["batch_stats"])
@@ -172,7 +172,8 @@ def test_frozen_parts_are_in_evaluation_mode_while_the_rest_trains(frozen: bool)
 
 def test_the_head_alone_is_dropped_out_when_encoder_and_language_model_are_frozen() -> None:
     batch, variables = embedding_batch(), fresh()
-    output = AdiffModel(ADIFF).apply(variables, batch, True, rngs={"dropout": jax.random.key(2)})
+    train = quick_jit(partial(AdiffModel(ADIFF).apply, train=True))
+    output = train(variables, batch, rngs={"dropout": jax.random.key(2)})
     assert not np.allclose(output.logits, logits_of(ADIFF, batch), atol=1e-3)
 
 

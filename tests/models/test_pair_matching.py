@@ -137,6 +137,7 @@ def test_a_difference_channel_hears_one_order_only() -> None:
 CNN10 = Cnn10(filters=(4, 4, 8, 16), frontend=LogMel(mels=16), dropout=0.0)
 
 
+@pytest.mark.slow
 def test_cnn10_hears_pairs_for_adc() -> None:
     """Each clip as it would by itself, and both masked alike in training."""
     adc = replace(toys.ADC, encoder=CNN10)

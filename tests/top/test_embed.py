@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -393,6 +394,7 @@ def test_the_encoder_of_an_adiff_run_makes_the_same_cache(
     assert theirs == ours
 
 
+@pytest.mark.slow
 def test_settings_of_training_alone_do_not_make_another_encoder(
     cache: Path, tagger_run: Path, tmp_path: Path
 ):
@@ -412,10 +414,12 @@ def test_the_embeddings_of_cnn10_are_made_with_the_layer_of_its_head():
     batch = Batch(**jax.tree.map(jnp.asarray, arrays))
     variables = drawn(jax.eval_shape(TaggerModel(tagger).init, jax.random.key(0), batch))
     kept = clip_encoder(tagger, variables)
-    expected = TaggerModel(tagger).apply(variables, batch, method="embed")
+    encode = jax.jit(partial(TaggerModel(tagger).apply, method="embed"))
+    expected = encode(variables, batch)
     np.testing.assert_allclose(Hearing(*kept, 2)(audio, lengths), expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_it_is_made_in_the_precision_in_which_adiff_will_hear(
     cache: Path, tagger_run: Path, tmp_path: Path
 ):

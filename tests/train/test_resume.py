@@ -83,6 +83,7 @@ def assert_as_uninterrupted(run: Path, uninterrupted: tuple[Path, TrainState]) -
     assert ours.steps() == theirs.steps()
 
 
+@pytest.mark.slow  # tests/jobs kills a job of two processes three times
 def test_killed_three_times_at_random_steps_equals_never_interrupted(
     tmp_path: Path, uninterrupted: tuple[Path, TrainState]
 ) -> None:
