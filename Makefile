@@ -27,7 +27,7 @@ demo: $(VENV)/.installed-base
 	$(BIN)/adiff demo
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal --durations 12 --durations-min 5
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --durations 12 --durations-min 5
 
 test-slow: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -q -m slow

@@ -106,13 +106,16 @@ def given_classes(starts: tuple[StartFrom, ...]) -> tuple[str, ...]:
 def pretrained(starts: tuple[StartFrom, ...]) -> Callable[[Variables], Variables]:
     """Fresh variables -> the same with subtrees of other runs laid over them."""
 
+    said: set[str] = set()  # shapes are laid over before values are
+
     def lay_over(variables: Variables) -> Variables:
         for start in starts:
             _, source, _ = restore(RunDirectory.at(start.run))
             if start.grow_channels:
                 source = grown(source, variables, start.subtrees)
             subtrees = _without_head(start.subtrees, source, variables)
-            if subtrees != start.subtrees:
+            if subtrees != start.subtrees and start.run not in said:
+                said.add(start.run)
                 note(
                     f"{start.run}: only one of the two runs has a matching head, which is not taken"
                 )

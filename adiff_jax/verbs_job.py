@@ -17,6 +17,9 @@ Several processes: run the same command in each, with --coordinator HOST:PORT of
 --processes N and --process I, or ADIFF_COORDINATOR, ADIFF_PROCESSES and ADIFF_PROCESS. GKE, SLURM
 and Open MPI say it themselves; on TPU VMs give --processes auto. See docs/pods.md."""
 
+SAVING = ("train", "ablate")
+"""Verbs that answer SIGTERM by saving."""
+
 _AGREED_ENDS = (None, 0, 143)
 """Exit codes with which all processes of a job end together; 143 is a SIGTERM, answered."""
 
@@ -53,7 +56,8 @@ def join(options: argparse.Namespace) -> None:
     from adiff_jax.parallel import processes
 
     place = place_of(options)
-    processes.join(place, options.join_timeout, options.heartbeat)
+    saves = options.verb in SAVING
+    processes.join(place, options.join_timeout, options.heartbeat, saves)
     if place is not None and _process() > 0:
         sys.stdout = open(os.devnull, "w")
 

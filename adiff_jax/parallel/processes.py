@@ -118,12 +118,15 @@ def _open_mpi(environment: Mapping[str, str]) -> Job | None:
     return Job(f"{host[1] if host else 'localhost'}:{PORT}", processes, process)
 
 
-def join(place: Place, timeout: float, heartbeat: float) -> None:
+def join(place: Place, timeout: float, heartbeat: float, saves: bool) -> None:
     """Make this process part of its job, before anything asks JAX for devices.
 
-    After `heartbeat` seconds of silence of a process, dead or stopped, JAX ends the others. Raises
-    JobError that names the processes which have not come within `timeout` seconds.
+    After `heartbeat` seconds of silence of a process, dead or stopped, JAX ends the others. In a
+    job that `saves`, JAX takes SIGTERM for a preemption notice, which training answers; in any
+    other it ends the process, as ever. Raises JobError that names the processes which have not come
+    within `timeout` seconds.
     """
+    jax.config.update("jax_enable_preemption_service", saves)
     seconds = max(1, round(heartbeat))
     if place is None:
         return

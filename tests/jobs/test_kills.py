@@ -119,6 +119,17 @@ def test_a_preemption_notice_to_one_process_saves_in_all_and_other_numbers_of_th
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("verb", ["evaluate", "train"])
+def test_sigterm_ends_what_saves_nothing_at_once(tmp_path: Path, verb: str) -> None:
+    """JAX's preemption service would take it, and nobody would answer."""
+    with Pod(tmp_path, 2, 1, ["tests.jobs.waits", verb]) as pod:
+        pod.wait_until(lambda: all("joined" in pod.log(number) for number in range(2)))
+        pod.kill(1, signal.SIGTERM)
+        time.sleep(2)
+        assert pod.processes[1].poll() == (-signal.SIGTERM if verb == "evaluate" else None)
+
+
+@pytest.mark.slow
 def test_a_process_that_hangs_ends_the_job_within_a_bound(tmp_path: Path) -> None:
     with start(tmp_path) as pod:
         pod.wait_until(lambda: reached(tmp_path / "run") >= 3)

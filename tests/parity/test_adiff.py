@@ -129,6 +129,7 @@ def test_first_logits_from_audio_and_twenty_greedy_tokens(
     np.testing.assert_array_equal(said.tokens[0, 0], GOLDEN["greedy_ids"])
 
 
+@pytest.mark.slow
 def test_teacher_forcing_loss_and_every_gradient(
     converted: Any, variables: dict[str, Any], clips: np.ndarray
 ) -> None:

@@ -68,6 +68,7 @@ def train(
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     verbs_job.add_arguments(parser)
+    parser.set_defaults(verb="train")
     verbs_job.join(parser.parse_args(["--join-timeout", "60", "--heartbeat", "5"]))
     enable_compile_cache()
     try:
