@@ -119,6 +119,7 @@ def test_a_clip_has_the_frames_that_the_encoder_gives_it(tiny):
     assert memory.memory.shape[1] == 2 * features.shape[1]
 
 
+@pytest.mark.slow
 def test_decoding_with_and_without_the_cache_gives_the_same_tokens(tiny):
     model, batch = AdcModel(TINY), bench._encoded()
     variables = model.init(jax.random.key(0), batch)

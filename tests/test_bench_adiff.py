@@ -58,6 +58,7 @@ def test_decoding_is_what_a_long_generation_takes_longer_than_a_short_one(tiny):
     ]
 
 
+@pytest.mark.slow
 def test_without_torch_ours_is_timed_alone(tiny, monkeypatch):
     monkeypatch.setattr(bench_adiff, "torch_module", lambda threads: None)
     monkeypatch.setattr(bench_adiff, "DECODED", (2,))

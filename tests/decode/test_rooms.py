@@ -52,7 +52,7 @@ def test_no_step_is_taken_once_all_is_said() -> None:
 
 
 @pytest.mark.parametrize("strategy", [Greedy(), Sample(top_k=5), Beam(size=3, n_best=2)])
-@pytest.mark.parametrize("model", ["adc", "adiff"])
+@pytest.mark.parametrize("model", ["adc", pytest.param("adiff", marks=pytest.mark.slow)])
 def test_sentences_do_not_depend_on_the_rooms(model: str, strategy: Any) -> None:
     if model == "adc":
         given = AdcModel(toys.ADC), toys.fresh(toys.ADC), toys.feature_batch()

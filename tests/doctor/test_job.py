@@ -69,6 +69,7 @@ def test_a_job_that_shares_its_directories_is_well(tmp_path: Path) -> None:
     assert "compile cache" in found and "written and read back" in found["compile cache"]
 
 
+@pytest.mark.slow
 def test_directories_of_their_own_are_found_and_their_process_is_named(tmp_path: Path) -> None:
     folders = [tmp_path / "one", tmp_path / "two"]
     for folder in folders:

@@ -243,7 +243,9 @@ def test_compat_learns_the_padding_as_the_end() -> None:
     close(terms["caption"][0], -chosen.sum(), 1e-3)
 
 
-@pytest.mark.parametrize("shape", [(8, 1, 1), (2, 2, 2)], ids=str)
+@pytest.mark.parametrize(
+    "shape", [(2, 2, 2), pytest.param((8, 1, 1), marks=pytest.mark.slow)], ids=str
+)
 def test_any_mesh_gives_the_same_loss(shape: tuple[int, int, int]) -> None:
     """In-batch negatives and batch statistics are over the global batch."""
     config = replace(CL4AC, matching=Matching(InBatch()))

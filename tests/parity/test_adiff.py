@@ -5,6 +5,7 @@ The weights come in through the conversion table of official checkpoints, so tha
 checked with them.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -129,10 +130,8 @@ def test_first_logits_from_audio_and_twenty_greedy_tokens(
     np.testing.assert_array_equal(said.tokens[0, 0], GOLDEN["greedy_ids"])
 
 
-@pytest.mark.slow
-def test_teacher_forcing_loss_and_every_gradient(
-    converted: Any, variables: dict[str, Any], clips: np.ndarray
-) -> None:
+def answer_loss(variables: dict[str, Any], clips: np.ndarray) -> Callable[..., Any]:
+    """Parameters -> the loss of the published answers, and the log-probability of every token."""
     answers = GOLDEN["tf_answers"]
     batch = pair(GOLDEN["tf_prompts"], clips).replace(  # type: ignore[attr-defined]
         tokens=jnp.asarray(answers, jnp.int32), tokens_mask=jnp.asarray(answers != 0)
@@ -144,10 +143,19 @@ def test_teacher_forcing_loss_and_every_gradient(
         chosen = jax.nn.log_softmax(logits)
         return total / weight, jnp.take_along_axis(chosen, batch.tokens[..., None], -1)[..., 0]
 
-    compute = jax.jit(jax.value_and_grad(loss, has_aux=True))
-    (value, logprob), gradients = compute(variables["params"])
+    return loss
+
+
+def test_teacher_forcing_loss(variables: dict[str, Any], clips: np.ndarray) -> None:
+    value, logprob = jax.jit(answer_loss(variables, clips))(variables["params"])
     close(logprob, GOLDEN["tf_logprob"])
     close(value, GOLDEN["tf_loss"])
+
+
+@pytest.mark.slow
+def test_every_gradient(converted: Any, variables: dict[str, Any], clips: np.ndarray) -> None:
+    compute = jax.jit(jax.grad(answer_loss(variables, clips), has_aux=True))
+    gradients, _ = compute(variables["params"])
     tree = {"params": gradients, "batch_stats": variables["batch_stats"]}
     named = to_torch(TABLE, tree, converted.sidecar).entries
     names = [str(name) for name in GOLDEN["grad_norm_names"]]

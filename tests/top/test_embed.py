@@ -405,6 +405,7 @@ def test_settings_of_training_alone_do_not_make_another_encoder(
     run.train(on(other, cache), tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_the_embeddings_of_cnn10_are_made_with_the_layer_of_its_head():
     frontend = LogMel(rate=8000, window=256, hop=128, mels=16, fmin=50.0, fmax=4000.0)
     tagger = Tagger(encoder=Cnn10(filters=(2, 2, 2, 4), frontend=frontend), classes=3)

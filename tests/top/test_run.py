@@ -412,7 +412,9 @@ def test_training_starts_from_the_pretrained_encoder(trained: Trained, tagger_ru
 # --- the evaluation that training calls -------------------------------------------------------
 
 
-@pytest.mark.parametrize("system", ["tagger_run", "adc_run", "adiff_run"])
+@pytest.mark.parametrize(
+    "system", ["tagger_run", "adc_run", pytest.param("adiff_run", marks=pytest.mark.slow)]
+)
 def test_a_second_shape_is_never_compiled_in_the_loop(system: str, request: pytest.FixtureRequest):
     logged = [x for x in lines(request.getfixturevalue(system)) if x["kind"] == "train"]
     assert logged and {line["recompilations"] for line in logged} == {0}
@@ -488,6 +490,7 @@ def bucketed(buckets: tuple[int, ...], size: int) -> Experiment:
     return replace(experiment, data=replace(experiment.data, train=source, encode=encode))
 
 
+@pytest.mark.slow
 def test_training_in_buckets_compiles_once_for_each_and_logs_every_step(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

@@ -105,6 +105,7 @@ def test_killed_three_times_at_random_steps_equals_never_interrupted(
     assert_as_uninterrupted(run, uninterrupted)
 
 
+@pytest.mark.slow
 def test_sigterm_saves_the_step_and_exits_with_143_and_the_run_goes_on(
     tmp_path: Path, uninterrupted: tuple[Path, TrainState]
 ) -> None:
