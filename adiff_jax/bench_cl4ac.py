@@ -48,7 +48,7 @@ def rows() -> Iterator[Row]:
 def _captioning() -> Iterator[Row]:
     batch, module = _batch(CLIPS), Cl4acModel(MODEL)
     variables = jax.jit(Captioning(MODEL).init)(jax.random.key(0), _batch(1))
-    singly = jax.default_backend() == "cpu"  # as `Parts.hears_singly` decides
+    singly = jax.default_backend() == "cpu"  # as `Parts.hears_singly` has it for CL4AC
 
     @jax.jit
     def encode(variables: Variables, batch: Batch) -> Any:

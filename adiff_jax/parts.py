@@ -114,9 +114,10 @@ class Parts:
 
     @property
     def hears_singly(self) -> bool:
-        """Whether decoding encodes one row after the other: on a CPU alone, whose caches hold what
-        passes between the layers of one clip, and not of a batch."""
-        return self.mesh.size == 1 and self.mesh.devices.flat[0].platform == "cpu"
+        """Whether decoding encodes one row after the other: long clips on a lone CPU, whose caches
+        do not hold a batch of them. (ADIFF's mappers would read their weights for every row.)"""
+        alone = [device.platform for device in self.mesh.devices.flat] == ["cpu"]
+        return alone and isinstance(self.experiment.model, Cl4ac)
 
     def check_evaluation(self) -> None:
         """Raise ConfigError unless the mesh divides an evaluation batch and the strategy exists."""
@@ -246,10 +247,8 @@ def _check_words(config: TokenizerConfig, tokenizer: Tokenizer, texts: Sequence[
 
 
 def note_unsayable(tokenizer: Tokenizer, name: str, references: Iterable[str]) -> None:
-    """Say once how many words of a split's references the model cannot say.
-
-    No error: test references may be worded otherwise on purpose.
-    """
+    """Say once how many words of a split's references the model cannot say; no error, as test
+    references may be worded otherwise on purpose."""
     if gaps := vocabulary_gaps(tokenizer, references):
         note(f"{name}, references: {gaps_in_words(gaps)}")
 

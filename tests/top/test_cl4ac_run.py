@@ -32,6 +32,8 @@ from adiff_jax.grid_table import collect
 from adiff_jax.matching import EditedCaption, InBatch, Matching
 from adiff_jax.models.cnn10 import Cnn10
 from adiff_jax.models.tagger import Tagger
+from adiff_jax.parallel.mesh import MeshConfig, make_mesh
+from adiff_jax.parts import Parts
 from adiff_jax.starting import (
     _without_head,
     pretrained,
@@ -88,6 +90,14 @@ def shown(captioner: Explainer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
 def logged(path: Path, kind: str) -> list[dict[str, Any]]:
     lines = map(json.loads, (path / "metrics.jsonl").read_text().splitlines())
     return [line for line in lines if line["kind"] == kind]
+
+
+def test_only_cl4ac_on_one_cpu_hears_clips_singly() -> None:
+    """Elsewhere it would gather a batch, or read large weights again for every row."""
+    one = make_mesh(MeshConfig(1), jax.devices()[:1])
+    assert Parts(tiny_run.cl4ac(), one, None).hears_singly
+    assert not Parts(tiny_run.cl4ac(), make_mesh(MeshConfig()), None).hears_singly
+    assert not Parts(tiny_run.adc("unused"), one, None).hears_singly
 
 
 def test_the_log_tells_of_the_matching_loss(cl4ac_run: Path) -> None:
