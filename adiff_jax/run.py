@@ -46,7 +46,7 @@ from adiff_jax.validate import validation
 
 MAY_CHANGE = (
     "mesh",
-    "model.lm.remat",
+    "model.stack.remat",
     "data.loader",
     "data.test",
     "evaluation",

@@ -15,6 +15,10 @@ when they do not fit. Nothing is run, and no data are read. Needs libtpu: the ex
 
   --topology NAME   v5e:4x4, v4:2x2x4, v6e:16x16, ...: chip and shape; several are compiled in turn
   --slices N        so many of them, joined by the network of the data centre (default 1)
+  --rows N          batches of N examples a device, in place of train.global_batch and
+                    evaluation.batch
+  --quick           compile with less optimisation, in a fraction of the time; docs/tpu.md says
+                    how far its figures are off
   --rules           only list where every parameter goes, and its moments; compiles nothing.
                     Without --topology for 8 devices along fsdp
   --json            one JSON object a slice
@@ -22,6 +26,7 @@ when they do not fit. Nothing is run, and no data are read. Needs libtpu: the ex
 
 A compilation takes minutes. Fields are those of adiff train:
   adiff compile configs/adiff_stage3.py --topology v5e:4x4
+  adiff compile configs/adc_sdd.py --topology v5e:2x4 v4:4x4x4 --rows 8 --quick --table
   adiff compile configs/adiff_stage3.py --topology v5e:16x16 --train.global_batch 2048 --mesh.fsdp 4
   adiff compile configs/cl4ac.py --rules --topology v5e:2x4 --mesh.fsdp 8"""
 
@@ -31,6 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", nargs="?")
     parser.add_argument("--topology", nargs="+", default=[], metavar="NAME")
     parser.add_argument("--slices", type=int, default=1)
+    parser.add_argument("--rows", type=int, metavar="N")
+    parser.add_argument("--quick", action="store_true")
     parser.add_argument("--rules", action="store_true")
     shape = parser.add_mutually_exclusive_group()
     shape.add_argument("--json", action="store_true")
@@ -48,6 +55,7 @@ def compile(options: argparse.Namespace, rest: list[str]) -> None:
     from adiff_jax.aot import report
     from adiff_jax.aot.placements import placements, without_devices
     from adiff_jax.aot.plan import Plan, plan
+    from adiff_jax.aot.programs import with_rows
     from adiff_jax.aot.topology import describe
     from adiff_jax.parallel.mesh import make_mesh
     from adiff_jax.verbs import experiment_with
@@ -76,7 +84,11 @@ def compile(options: argparse.Namespace, rest: list[str]) -> None:
         print(report.HEAD)
     plans = []
     for slice in slices:
-        plans.append(plan(experiment, slice, say, each))
+        devices = len(slice.devices)
+        sized = (
+            experiment if options.rows is None else with_rows(experiment, options.rows * devices)
+        )
+        plans.append(plan(sized, slice, say, each, options.quick))
         if options.json:
             print(json.dumps(report.as_json(plans[-1])), flush=True)
     if not all(found.fits for found in plans):

@@ -22,8 +22,8 @@ def advice(plan: Plan, program: Measured) -> list[str]:
         )
     if training and _has_remat(plan.experiment):
         found.append(
-            "--model.lm.remat True: the language model's activations are computed again in the "
-            "backward pass instead of kept"
+            "--model.stack.remat True: what happens within the layers of the transformers is "
+            "computed again in the backward pass instead of kept"
         )
     rows, accumulate = program.rows, plan.experiment.train.accumulate
     parts = _parts(plan, program, state)
@@ -65,8 +65,8 @@ def _parts(plan: Plan, program: Measured, state: int) -> int:
 
 
 def _has_remat(experiment: Experiment) -> bool:
-    language_model = getattr(experiment.model, "lm", None)
-    return getattr(language_model, "remat", None) is False
+    stack = getattr(experiment.model, "stack", None)
+    return stack is not None and not stack.remat
 
 
 def _gib(size: int | float) -> str:

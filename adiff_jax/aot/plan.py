@@ -1,7 +1,8 @@
 """`plan`: an experiment compiled for a slice, and everything that can be read of its programs."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -47,6 +48,7 @@ class Plan:
     slice: Slice
     mesh: Mesh
     programs: tuple[Measured, ...] = ()
+    quick: bool = False  # compiled with less effort
 
     @property
     def fits(self) -> bool:
@@ -59,21 +61,35 @@ def plan(
     slice: Slice,
     say: Callable[[str], Any],
     each: Callable[[Plan], Any] = lambda plan: None,
+    quick: bool = False,
 ) -> Plan:
     """Compile the train step and the decode step for a slice, and read what there is to be read.
 
     `say` hears of each compilation, `each` gets the plan so far after each program, as the next one
-    may take long. Raises ValueError when the mesh does not fit the slice or a batch.
+    may take long. `quick` has the compiler optimise less than it does for a training. Raises
+    ValueError when the mesh does not fit the slice or a batch.
     """
-    found = Plan(experiment, slice, make_mesh(experiment.mesh, slice.devices))
+    found = Plan(experiment, slice, make_mesh(experiment.mesh, slice.devices), quick=quick)
     for make in (train_step, decode_step):
         program = make(experiment, found.mesh)
         if program is not None:
             say(f"compiling the {program.name} for {slice.name} (minutes)...")
-            measured = _measure(program, slice, found.mesh)
+            with _effort(quick):
+                measured = _measure(program, slice, found.mesh)
             found = replace(found, programs=(*found.programs, measured))
             each(found)
     return found
+
+
+@contextmanager
+def _effort(quick: bool) -> Iterator[None]:
+    """The compiler's optimisation level, O1 where it is to be `quick`."""
+    before = jax.config.values["jax_optimization_level"]
+    jax.config.update("jax_optimization_level", "O1" if quick else before)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_optimization_level", before)
 
 
 def _measure(program: Program, slice: Slice, mesh: Mesh) -> Measured:

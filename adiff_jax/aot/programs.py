@@ -52,6 +52,15 @@ def state_of(experiment: Experiment, mesh: Mesh) -> TrainState:
     return state
 
 
+def with_rows(experiment: Experiment, rows: int) -> Experiment:
+    """The experiment with batches of `rows` examples, in training and in evaluation."""
+    return replace(
+        experiment,
+        train=replace(experiment.train, global_batch=rows),
+        evaluation=replace(experiment.evaluation, batch=rows),
+    )
+
+
 def train_step(experiment: Experiment, mesh: Mesh) -> Program:
     """The step on a batch whose texts are as long as they may be.
 

@@ -44,6 +44,11 @@ def _heading(plan: Plan) -> Iterator[str]:
         f"{chip.peak * chip.devices / 1e12:.0f} TFLOP/s bf16; sends {chip.interconnect / 1e9:.0f} "
         "GB/s over all links"
     )
+    if plan.quick:
+        yield (
+            "compiled with --quick: the compiler's own figures are those of a program that it "
+            "has optimised less than one that trains"
+        )
     if plan.slice.count > 1:
         yield (
             "collectives between slices use the network of the data centre, for which no figure is "
@@ -157,6 +162,7 @@ def as_json(plan: Plan) -> dict[str, Any]:
         "topology": plan.slice.name,
         "slices": plan.slice.count,
         "chips": plan.slice.chips,
+        "quick": plan.quick,
         "mesh": dict(plan.mesh.shape),
         "fits": plan.fits,
         "programs": [_json(program) for program in plan.programs],

@@ -28,6 +28,7 @@ from adiff_jax.models.matching import matched
 from adiff_jax.models.sdd import ClipPooling, Disentanglement
 from adiff_jax.models.text_decoder import DecoderCache, TextDecoder, TextDecoderModule
 from adiff_jax.nn.recurrent import masked_max, masked_mean
+from adiff_jax.nn.stack import Stack
 
 Projected = tuple[Frames, Frames, FrameMask, FrameMask]
 """Frames of clip 1 and of clip 2 [b t d], and their masks [b t]."""
@@ -47,6 +48,7 @@ class Adc:
     difference_channel: bool = False  # log-mel of clip 2 minus clip 1 as second input channel
     difference_tokens: int = 0  # pooled difference vectors appended to the memory
     matching: Matching | None = None  # CL4AC's loss, on pairs
+    stack: Stack = Stack()  # of difference encoder and decoder
     compute: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
@@ -89,8 +91,8 @@ class AdcModel(nn.Module):
         self.projection = nn.Dense(
             config.comparison.width, dtype=dtype, kernel_init=nn.initializers.xavier_uniform()
         )
-        self.comparison = DifferenceTransformer(config.comparison, dtype)
-        self.decoder = TextDecoderModule(config.decoder, config.vocab_size, dtype)
+        self.comparison = DifferenceTransformer(config.comparison, dtype, config.stack)
+        self.decoder = TextDecoderModule(config.decoder, config.vocab_size, dtype, config.stack)
         if config.sdd.stage != "off":
             self.pooling = ClipPooling(config.sdd)
         if config.difference_tokens:

@@ -35,6 +35,7 @@ from adiff_jax.models.prefix import (
     unit_length,
 )
 from adiff_jax.models.tagger import Tagger, TaggerModel
+from adiff_jax.nn.stack import Stack
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Adiff:
     matching: Matching | None = None  # CL4AC's loss, on pairs
     zero_prefix: bool = False  # a control: the clips' vectors are zero, the prompt's are not
     compat: Literal["", "adiff-2025"] = ""
+    stack: Stack = Stack()  # of mappers, cross-projection and language model
     compute: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
@@ -95,16 +97,16 @@ class AdiffModel(nn.Module):
     constrain: Constrain = unconstrained
 
     def setup(self) -> None:
-        config, dtype = self.config, jnp.dtype(self.config.compute)
+        config, dtype, stack = self.config, jnp.dtype(self.config.compute), self.config.stack
         self.clips = TaggerModel(config.clips)
         self.projection = ProjectionHead(config.projection, dtype)
-        self.mapper_1 = AudioMapper(config.mappers, config.lm.width, dtype)
-        self.mapper_2 = AudioMapper(config.mappers, config.lm.width, dtype)
-        self.text_mapper = TextMapper(config.mappers, dtype)
+        self.mapper_1 = AudioMapper(config.mappers, config.lm.width, dtype, stack)
+        self.mapper_2 = AudioMapper(config.mappers, config.lm.width, dtype, stack)
+        self.text_mapper = TextMapper(config.mappers, dtype, stack)
         if config.cross is not None:
             cross = config.cross
-            self.cross = PrefixTransformer(cross.layers, cross.heads, cross.mlp_ratio, dtype)
-        self.lm = Gpt2Module(config.lm, dtype)
+            self.cross = PrefixTransformer(cross.layers, cross.heads, cross.mlp_ratio, dtype, stack)
+        self.lm = Gpt2Module(config.lm, dtype, stack)
         if config.matching is not None:
             self.matching = nn.Dense(2, dtype=jnp.float32)
 

@@ -19,6 +19,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from adiff_jax.arrays import FrameMask, Frames
+from adiff_jax.nn.stack import Stack, run_stack
 from adiff_jax.nn.transformer import EncoderLayer, sinusoidal_positions
 
 
@@ -47,6 +48,7 @@ class DifferenceTransformer(nn.Module):
 
     config: DifferenceEncoder
     dtype: DTypeLike = jnp.float32
+    stack: Stack = Stack()
 
     def setup(self) -> None:
         config = self.config
@@ -93,9 +95,8 @@ class DifferenceTransformer(nn.Module):
                 allowed = cac_mask(clip[None], valid)
             case "none":
                 allowed = jnp.broadcast_to(valid[:, None, :], (*valid.shape, valid.shape[1]))
-        for block in self.blocks:
-            h = block(h, allowed[:, None], train)
-        return h
+        allowed = allowed[:, None]
+        return run_stack(self.stack, self.blocks, h, lambda block, h: block(h, allowed, train))
 
 
 def split_clips(z: jax.Array, length_x: int) -> tuple[jax.Array, jax.Array]:

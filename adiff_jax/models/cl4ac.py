@@ -21,6 +21,7 @@ from adiff_jax.models.cnn10 import Cnn10
 from adiff_jax.models.features import Augment, check_augment, hear
 from adiff_jax.models.matching import matched
 from adiff_jax.models.text_decoder import DecoderCache, TextDecoder, TextDecoderModule
+from adiff_jax.nn.stack import Stack
 
 Compat = Literal["", "cl4ac-2021"]
 """Whose conventions: "" is our own. The published code hears the zeros that a clip is padded with,
@@ -44,6 +45,7 @@ class Cl4ac:
     augment: Augment = Augment()
     freeze_encoder: bool = False  # evaluation mode, and nothing below `encoder` is trained
     compat: Compat = ""
+    stack: Stack = Stack()  # of the decoder
     compute: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
@@ -81,7 +83,7 @@ class Cl4acModel(nn.Module):
         self.bridge_1 = nn.Dense(config.bridge, dtype=dtype)
         self.bridge_2 = nn.Dense(config.decoder.width, dtype=dtype)
         self.drop = nn.Dropout(config.bridge_dropout)
-        self.decoder = TextDecoderModule(config.decoder, config.vocab_size, dtype)
+        self.decoder = TextDecoderModule(config.decoder, config.vocab_size, dtype, config.stack)
         if config.matching is not None:
             self.matching = nn.Dense(2, dtype=jnp.float32)
 

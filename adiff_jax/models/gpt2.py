@@ -20,6 +20,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from adiff_jax.arrays import NextLogits, Tokens
+from adiff_jax.nn.stack import Stack, run_stack
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,6 @@ class Gpt2:
     positions: int = 1024  # prefix, prompt and answer together
     vocab_size: int = 50257
     dropout: float = 0.1  # of embeddings, attention weights and residuals, in training
-    remat: bool = False  # keep only what passes between layers, compute the rest again
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
@@ -69,15 +69,14 @@ class Gpt2Module(nn.Module):
 
     config: Gpt2
     dtype: DTypeLike = jnp.float32
+    stack: Stack = Stack()
 
     def setup(self) -> None:
         config = self.config
         shapes = (config.vocab_size, config.width), (config.positions, config.width)
         self.wte = self.param("wte", nn.initializers.normal(0.02), shapes[0])
         self.wpe = self.param("wpe", nn.initializers.normal(0.01), shapes[1])
-        # Teacher forcing alone is differentiated; `train` is its static argument.
-        layer = nn.remat(Gpt2Layer, static_argnums=(2,)) if config.remat else Gpt2Layer
-        self.layers = [layer(config, self.dtype) for _ in range(config.layers)]
+        self.layers = [Gpt2Layer(config, self.dtype) for _ in range(config.layers)]
         self.norm = nn.LayerNorm(epsilon=1e-5, dtype=self.dtype)
         self.drop = nn.Dropout(config.dropout)
 
@@ -92,8 +91,7 @@ class Gpt2Module(nn.Module):
         """
         x = self._placed(inputs, 0)
         x = self.drop(x, deterministic=not train)
-        for layer in self.layers:
-            x, _ = layer(x, train)
+        x = run_stack(self.stack, self.layers, x, lambda layer, x: layer(x, train)[0])
         return self.norm(x)
 
     def logits(self, hidden: Float[Array, "*b d"]) -> Float[Array, "*b v"]:

@@ -13,6 +13,7 @@ from flax import linen as nn
 
 from adiff_jax.arrays import Batch, Constrain, Output, unconstrained
 from adiff_jax.models.gpt2 import GPT2_SMALL_LM, Gpt2, Gpt2Module
+from adiff_jax.nn.stack import Stack
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class LanguageModel:
     lm: Gpt2 = GPT2_SMALL_LM
     end_id: int = 2  # of our own vocabularies; GPT-2's is 50256
     context: int = 25
+    stack: Stack = Stack()
     compute: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
@@ -46,7 +48,8 @@ class LanguageModelModule(nn.Module):
     constrain: Constrain = unconstrained
 
     def setup(self) -> None:
-        self.lm = Gpt2Module(self.config.lm, jnp.dtype(self.config.compute))
+        config = self.config
+        self.lm = Gpt2Module(config.lm, jnp.dtype(config.compute), config.stack)
 
     def __call__(self, batch: Batch, train: bool = False) -> Output:
         """Teacher forcing."""

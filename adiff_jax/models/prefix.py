@@ -19,6 +19,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from adiff_jax.nn.attention import attention_weights
+from adiff_jax.nn.stack import Stack, run_stack
 
 Vectors = Float[Array, "b s d"]
 
@@ -139,14 +140,15 @@ class PrefixTransformer(nn.Module):
     heads: int
     mlp_ratio: int
     dtype: DTypeLike = jnp.float32
+    stack: Stack = Stack()
 
     @nn.compact
     def __call__(self, x: Vectors, mask: Bool[Array, "#b s"]) -> Vectors:
-        for number in range(self.layers):
-            x = PrefixLayer(self.heads, self.mlp_ratio, self.dtype, name=f"layers_{number}")(
-                x, mask
-            )
-        return x
+        layers = [
+            PrefixLayer(self.heads, self.mlp_ratio, self.dtype, name=f"layers_{number}")
+            for number in range(self.layers)
+        ]
+        return run_stack(self.stack, layers, x, lambda layer, x: layer(x, mask))
 
 
 class AudioMapper(nn.Module):
@@ -155,6 +157,7 @@ class AudioMapper(nn.Module):
     config: Mappers
     width: int
     dtype: DTypeLike = jnp.float32
+    stack: Stack = Stack()
 
     @nn.compact
     def __call__(self, x: Float[Array, "b c"]) -> Vectors:
@@ -176,6 +179,7 @@ class TextMapper(nn.Module):
 
     config: Mappers
     dtype: DTypeLike = jnp.float32
+    stack: Stack = Stack()
 
     @nn.compact
     def __call__(self, prompt: Float[Array, "b p d"], mask: Bool[Array, "b p"]) -> Vectors:
@@ -196,6 +200,6 @@ def _learned(
     both = jnp.concatenate([given.astype(module.dtype), constants], axis=1)
     seen = jnp.concatenate([mask, jnp.ones((mask.shape[0], config.tokens), bool)], axis=1)
     transformer = PrefixTransformer(
-        layers, config.heads, config.mlp_ratio, module.dtype, name="transformer"
+        layers, config.heads, config.mlp_ratio, module.dtype, module.stack, name="transformer"
     )
     return transformer(both, seen)[:, given.shape[1] :]

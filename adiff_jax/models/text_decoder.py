@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float
 
 from adiff_jax.arrays import Logits, NextLogits, Tokens
 from adiff_jax.nn.attention import KeysValues
+from adiff_jax.nn.stack import Stack, run_stack
 from adiff_jax.nn.transformer import DecoderLayer, sinusoidal_positions
 
 
@@ -48,6 +49,7 @@ class TextDecoderModule(nn.Module):
     config: TextDecoder
     vocab_size: int
     dtype: DTypeLike = jnp.float32
+    stack: Stack = Stack()
 
     def setup(self) -> None:
         config = self.config
@@ -92,9 +94,11 @@ class TextDecoderModule(nn.Module):
         x = self._embed(jnp.concatenate([start, tokens[:, :-1]], axis=1))
         x = x + sinusoidal_positions(tokens.shape[1], self.config.width).astype(self.dtype)
         x = self.drop(x, deterministic=not train)
-        for block in self.blocks:
-            x = block(x, block.remember(memory), memory_mask, train)
-        return x
+
+        def read(block: DecoderLayer, x: jax.Array) -> jax.Array:
+            return block(x, block.remember(memory), memory_mask, train)
+
+        return run_stack(self.stack, self.blocks, x, read)
 
     def prefill(
         self, memory: Float[Array, "b s d"], memory_mask: Bool[Array, "b s"], capacity: int

@@ -103,3 +103,15 @@ def test_every_program_is_told_in_each_form_and_one_that_does_not_fit_fails(
     else:
         assert said.count("a v5e chip") == 1
         assert "DOES NOT FIT" in said
+
+
+@pytest.mark.usefixtures("nothing_compiles")
+def test_rows_are_counted_by_the_device_and_less_effort_is_said(
+    config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--topology", "v5e:2x4", "v5e:2x4", "--rows", "3", "--quick"]
+    with pytest.raises(SystemExit):
+        cli.main(["compile", config, *options])
+    said = capsys.readouterr().out
+    assert said.count("train step, 24 rows") == said.count("decode step, 24 rows") == 2
+    assert said.count("compiled with --quick") == 2
