@@ -24,13 +24,19 @@ _SLANEY_KNEE = 1000.0  # Hz; above it the scale is logarithmic
 _SLANEY_LOG_STEP = math.log(6.4) / 27.0
 
 
-def _slices(x: Float[Array, "b n"], starts: np.ndarray, size: int) -> Float[Array, "b f size"]:
-    """x[:, start : start + size] for every start, row by row: contiguous copies."""
+def _frames(
+    x: Float[Array, "b n"], first: int, hop: int, count: int, size: int
+) -> Float[Array, "b f size"]:
+    """x[:, start : start + size] for the `count` starts first, first + hop, ...
 
-    def of_row(row: jax.Array) -> jax.Array:
-        return jax.vmap(lambda start: jax.lax.dynamic_slice(row, (start,), (size,)))(starts)
-
-    return jax.vmap(of_row)(x)
+    Cut by reshapes: a gather becomes a loop over the frames on a TPU.
+    """
+    runs = -(-size // hop)  # of `hop` samples, that a frame goes over
+    needed = (count + runs - 1) * hop
+    x = x[:, first : first + needed]
+    cut = jnp.pad(x, ((0, 0), (0, needed - x.shape[1]))).reshape(x.shape[0], -1, hop)
+    parts = [cut[:, run : run + count, : size - run * hop] for run in range(runs)]
+    return jnp.concatenate(parts, axis=-1)
 
 
 @functools.lru_cache(maxsize=32)
@@ -76,17 +82,17 @@ def power_spectrum(
             f"pad clips to more than {half} samples"
         )
     x = jnp.pad(x, ((0, 0), (half, half)), mode="reflect")
-    starts = hop * np.arange(1 + samples // hop)
+    count = 1 + samples // hop
     # A frame is read as four runs of a quarter each: inward from both ends, outward from the
     # middle. Two of them run backwards, so they are read from the reversed signal (one sample
     # late, because sample `size - 0` of a frame lies outside it and has window weight zero).
     backward = jnp.pad(x[:, ::-1], ((0, 0), (1, 0)))
-    ends = x.shape[-1] - starts
+    end = x.shape[-1] - hop * (count - 1)  # where the last frame begins, from the end
     run = quarter + 1
-    from_left = _slices(x, starts, run)
-    from_right = _slices(backward, ends - size, run)
-    middle_left = _slices(backward, ends - half, run)
-    middle_right = _slices(x, starts + half, run)
+    from_left = _frames(x, 0, hop, count, run)
+    from_right = _frames(backward, end - size, hop, count, run)[:, ::-1]
+    middle_left = _frames(backward, end - half, hop, count, run)[:, ::-1]
+    middle_right = _frames(x, half, hop, count, run)
 
     window, cos_even, cos_odd, sin_even, sin_odd = _folded_dft(size, first, last)
     inward, outward = window[:run], window[half : quarter - 1 : -1].copy()
