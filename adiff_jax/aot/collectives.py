@@ -33,6 +33,8 @@ _SHAPE = re.compile(r"\b(pred|bf16|[sufc]\d+|f8\w+)\[([\d,]*)\]")
 _CALLED = re.compile(r"\b(?:calls|body|condition|to_apply)=%?([\w.-]+)")
 _BRANCHES = re.compile(r"\bbranch_computations=\{([^}]*)\}")
 _TURNS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
+_BOUND = re.compile(r"%?([\w.-]+)\), direction=LT")
+_CONSTANT = re.compile(r"(\d+)\)")
 
 
 class Instruction(NamedTuple):
@@ -139,10 +141,25 @@ class _Reader:
     def _times(self, loop: Instruction) -> int:
         if match := _TURNS.search(loop.rest):
             return int(match[1])
+        if bound := self._bound(loop):
+            return bound
         if self._turns:
             return self._turns.pop(0)
         self.unknown += any(self.read(_body(loop), 1))
         return 1
+
+    def _bound(self, loop: Instruction) -> int | None:
+        """The constant that a loop counts to, from zero in steps of one, as scans are written and
+        as XLA writes its own."""
+        match = re.search(r"\bcondition=%?([\w.-]+)", loop.rest)
+        condition = self._computations.get(match[1], []) if match else []
+        if not condition or not (bound := _BOUND.search(condition[-1].rest)):
+            return None
+        constants = (one for one in condition if one.operation == "constant")
+        for one in constants:
+            if one.name == bound[1] and (number := _CONSTANT.match(one.rest)):
+                return int(number[1])
+        return None
 
     def _collective(self, kind: str, one: Instruction, times: int, exposed: bool) -> Collective:
         group = _group_size(one.rest, self._devices)

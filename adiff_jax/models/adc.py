@@ -91,8 +91,12 @@ class AdcModel(nn.Module):
         self.projection = nn.Dense(
             config.comparison.width, dtype=dtype, kernel_init=nn.initializers.xavier_uniform()
         )
-        self.comparison = DifferenceTransformer(config.comparison, dtype, config.stack)
-        self.decoder = TextDecoderModule(config.decoder, config.vocab_size, dtype, config.stack)
+        self.comparison = DifferenceTransformer(
+            config.comparison, dtype, config.stack, self.constrain
+        )
+        self.decoder = TextDecoderModule(
+            config.decoder, config.vocab_size, dtype, config.stack, self.constrain
+        )
         if config.sdd.stage != "off":
             self.pooling = ClipPooling(config.sdd)
         if config.difference_tokens:

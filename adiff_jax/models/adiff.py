@@ -100,13 +100,15 @@ class AdiffModel(nn.Module):
         config, dtype, stack = self.config, jnp.dtype(self.config.compute), self.config.stack
         self.clips = TaggerModel(config.clips)
         self.projection = ProjectionHead(config.projection, dtype)
-        self.mapper_1 = AudioMapper(config.mappers, config.lm.width, dtype, stack)
-        self.mapper_2 = AudioMapper(config.mappers, config.lm.width, dtype, stack)
-        self.text_mapper = TextMapper(config.mappers, dtype, stack)
+        self.mapper_1 = AudioMapper(config.mappers, config.lm.width, dtype, stack, self.constrain)
+        self.mapper_2 = AudioMapper(config.mappers, config.lm.width, dtype, stack, self.constrain)
+        self.text_mapper = TextMapper(config.mappers, dtype, stack, self.constrain)
         if config.cross is not None:
             cross = config.cross
-            self.cross = PrefixTransformer(cross.layers, cross.heads, cross.mlp_ratio, dtype, stack)
-        self.lm = Gpt2Module(config.lm, dtype, stack)
+            self.cross = PrefixTransformer(
+                cross.layers, cross.heads, cross.mlp_ratio, dtype, stack, self.constrain
+            )
+        self.lm = Gpt2Module(config.lm, dtype, stack, self.constrain)
         if config.matching is not None:
             self.matching = nn.Dense(2, dtype=jnp.float32)
 
@@ -144,7 +146,9 @@ class AdiffModel(nn.Module):
     ) -> Float[Array, "b s d"]:
         """[clip 1 | separator | clip 2 | prompt], cross-projected, of embeddings and prompts."""
         config = self.config
+        embeddings = self.constrain(embeddings, ("batch", None, None))
         projected = unit_length(self.projection(embeddings, train))
+        projected = self.constrain(projected, ("batch", None, None))
         first, second = self.mapper_1(projected[:, 0]), self.mapper_2(projected[:, 1])
         if config.zero_prefix:
             first, second = jnp.zeros_like(first), jnp.zeros_like(second)

@@ -18,7 +18,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
-from adiff_jax.arrays import FrameMask, Frames
+from adiff_jax.arrays import Constrain, FrameMask, Frames, unconstrained
 from adiff_jax.nn.stack import Stack, run_stack
 from adiff_jax.nn.transformer import EncoderLayer, sinusoidal_positions
 
@@ -49,6 +49,7 @@ class DifferenceTransformer(nn.Module):
     config: DifferenceEncoder
     dtype: DTypeLike = jnp.float32
     stack: Stack = Stack()
+    constrain: Constrain = unconstrained
 
     def setup(self) -> None:
         config = self.config
@@ -96,7 +97,11 @@ class DifferenceTransformer(nn.Module):
             case "none":
                 allowed = jnp.broadcast_to(valid[:, None, :], (*valid.shape, valid.shape[1]))
         allowed = allowed[:, None]
-        return run_stack(self.stack, self.blocks, h, lambda block, h: block(h, allowed, train))
+
+        def compare(block: EncoderLayer, h: jax.Array) -> jax.Array:
+            return block(h, allowed, train)
+
+        return run_stack(self.stack, self.blocks, h, compare, self.constrain)
 
 
 def split_clips(z: jax.Array, length_x: int) -> tuple[jax.Array, jax.Array]:

@@ -83,7 +83,9 @@ class Cl4acModel(nn.Module):
         self.bridge_1 = nn.Dense(config.bridge, dtype=dtype)
         self.bridge_2 = nn.Dense(config.decoder.width, dtype=dtype)
         self.drop = nn.Dropout(config.bridge_dropout)
-        self.decoder = TextDecoderModule(config.decoder, config.vocab_size, dtype, config.stack)
+        self.decoder = TextDecoderModule(
+            config.decoder, config.vocab_size, dtype, config.stack, self.constrain
+        )
         if config.matching is not None:
             self.matching = nn.Dense(2, dtype=jnp.float32)
 

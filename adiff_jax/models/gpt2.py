@@ -19,7 +19,7 @@ from flax import struct
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
-from adiff_jax.arrays import NextLogits, Tokens
+from adiff_jax.arrays import Constrain, NextLogits, Tokens, unconstrained
 from adiff_jax.nn.stack import Stack, run_stack
 
 
@@ -70,6 +70,7 @@ class Gpt2Module(nn.Module):
     config: Gpt2
     dtype: DTypeLike = jnp.float32
     stack: Stack = Stack()
+    constrain: Constrain = unconstrained
 
     def setup(self) -> None:
         config = self.config
@@ -91,8 +92,11 @@ class Gpt2Module(nn.Module):
         """
         x = self._placed(inputs, 0)
         x = self.drop(x, deterministic=not train)
-        x = run_stack(self.stack, self.layers, x, lambda layer, x: layer(x, train)[0])
-        return self.norm(x)
+
+        def read(layer: Gpt2Layer, x: jax.Array) -> jax.Array:
+            return layer(x, train)[0]
+
+        return self.norm(run_stack(self.stack, self.layers, x, read, self.constrain))
 
     def logits(self, hidden: Float[Array, "*b d"]) -> Float[Array, "*b v"]:
         """Logits of the next token, float32, by the embedding matrix; slice `hidden` before."""

@@ -49,7 +49,7 @@ class LanguageModelModule(nn.Module):
 
     def setup(self) -> None:
         config = self.config
-        self.lm = Gpt2Module(config.lm, jnp.dtype(config.compute), config.stack)
+        self.lm = Gpt2Module(config.lm, jnp.dtype(config.compute), config.stack, self.constrain)
 
     def __call__(self, batch: Batch, train: bool = False) -> Output:
         """Teacher forcing."""

@@ -18,6 +18,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
+from adiff_jax.arrays import Constrain, unconstrained
 from adiff_jax.nn.attention import attention_weights
 from adiff_jax.nn.stack import Stack, run_stack
 
@@ -141,6 +142,7 @@ class PrefixTransformer(nn.Module):
     mlp_ratio: int
     dtype: DTypeLike = jnp.float32
     stack: Stack = Stack()
+    constrain: Constrain = unconstrained
 
     @nn.compact
     def __call__(self, x: Vectors, mask: Bool[Array, "#b s"]) -> Vectors:
@@ -148,7 +150,7 @@ class PrefixTransformer(nn.Module):
             PrefixLayer(self.heads, self.mlp_ratio, self.dtype, name=f"layers_{number}")
             for number in range(self.layers)
         ]
-        return run_stack(self.stack, layers, x, lambda layer, x: layer(x, mask))
+        return run_stack(self.stack, layers, x, lambda layer, x: layer(x, mask), self.constrain)
 
 
 class AudioMapper(nn.Module):
@@ -158,6 +160,7 @@ class AudioMapper(nn.Module):
     width: int
     dtype: DTypeLike = jnp.float32
     stack: Stack = Stack()
+    constrain: Constrain = unconstrained
 
     @nn.compact
     def __call__(self, x: Float[Array, "b c"]) -> Vectors:
@@ -180,6 +183,7 @@ class TextMapper(nn.Module):
     config: Mappers
     dtype: DTypeLike = jnp.float32
     stack: Stack = Stack()
+    constrain: Constrain = unconstrained
 
     @nn.compact
     def __call__(self, prompt: Float[Array, "b p d"], mask: Bool[Array, "b p"]) -> Vectors:
@@ -200,6 +204,12 @@ def _learned(
     both = jnp.concatenate([given.astype(module.dtype), constants], axis=1)
     seen = jnp.concatenate([mask, jnp.ones((mask.shape[0], config.tokens), bool)], axis=1)
     transformer = PrefixTransformer(
-        layers, config.heads, config.mlp_ratio, module.dtype, module.stack, name="transformer"
+        layers,
+        config.heads,
+        config.mlp_ratio,
+        module.dtype,
+        module.stack,
+        module.constrain,
+        name="transformer",
     )
     return transformer(both, seen)[:, given.shape[1] :]

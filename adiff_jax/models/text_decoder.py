@@ -14,7 +14,7 @@ from flax import struct
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
-from adiff_jax.arrays import Logits, NextLogits, Tokens
+from adiff_jax.arrays import Constrain, Logits, NextLogits, Tokens, unconstrained
 from adiff_jax.nn.attention import KeysValues
 from adiff_jax.nn.stack import Stack, run_stack
 from adiff_jax.nn.transformer import DecoderLayer, sinusoidal_positions
@@ -50,6 +50,7 @@ class TextDecoderModule(nn.Module):
     vocab_size: int
     dtype: DTypeLike = jnp.float32
     stack: Stack = Stack()
+    constrain: Constrain = unconstrained
 
     def setup(self) -> None:
         config = self.config
@@ -98,7 +99,7 @@ class TextDecoderModule(nn.Module):
         def read(block: DecoderLayer, x: jax.Array) -> jax.Array:
             return block(x, block.remember(memory), memory_mask, train)
 
-        return run_stack(self.stack, self.blocks, x, read)
+        return run_stack(self.stack, self.blocks, x, read, self.constrain)
 
     def prefill(
         self, memory: Float[Array, "b s d"], memory_mask: Bool[Array, "b s"], capacity: int

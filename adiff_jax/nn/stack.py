@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from adiff_jax.arrays import Constrain
+
 Layer = TypeVar("Layer", bound=nn.Module)
 
 
@@ -31,25 +33,34 @@ def run_stack(
     layers: Sequence[Layer],
     x: jax.Array,
     run: Callable[[Layer, jax.Array], jax.Array],
+    constrain: Constrain,
 ) -> jax.Array:
-    """`run(layer, x)` by each of `layers` in turn, on what the one before gave; shape and dtype of
-    `x` stay.
+    """`run(layer, x)` by each of `layers` in turn, on what the one before gave; shape [b t d] and
+    dtype of `x` stay.
+
+    What passes between layers is split by rows, backwards too: where the rows' devices also split
+    the parameters (fsdp), the compiler would else split widths, and gather activations in the
+    place of parameters.
 
     Scanned layers have parameters only, and what they sow would be lost: a module that is being
     initialised, or asked for intermediates, is not scanned.
     """
-    first = layers[0]
+
+    def step(layer: Layer, x: jax.Array) -> jax.Array:
+        return constrain(run(layer, x), ("batch", None, None))
+
+    x, first = constrain(x, ("batch", None, None)), layers[0]
     asked = first.is_initializing() or first.is_mutable_collection("intermediates")
     if not stack.scan or len(layers) == 1 or asked:
-        run = nn.remat(run) if stack.remat else run
+        step = nn.remat(step) if stack.remat else step
         for layer in layers:
-            x = run(layer, x)
+            x = step(layer, x)
         return x
     parameters = (layer.variables["params"] for layer in layers)
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *parameters)
     draws = first.has_rng("dropout")
     keys = jax.random.split(first.make_rng("dropout"), len(layers)) if draws else None
-    apply = nn.apply(run, first.clone(parent=None))
+    apply = nn.apply(step, first.clone(parent=None))
 
     def turn(x: jax.Array, given: tuple[object, jax.Array | None]) -> tuple[jax.Array, None]:
         parameters, key = given

@@ -82,6 +82,12 @@ def test_what_is_in_a_loop_counts_as_often_as_it_turns() -> None:
     assert (found.times, found.payload) == (12, 12 * 1024)
     line, body = loop()
     assert only(program(line, before=body), turns=(7,)).times == 7
+    condition = (
+        "%cond (p: (s32[], f32[])) -> pred[] {\n  %c.1 = s32[]{:T(128)} constant(5)\n"
+        "  %i = s32[]{:T(128)} get-tuple-element(%p), index=0\n"
+        "  ROOT %lt = pred[]{:T(512)} compare(%i, %c.1), direction=LT\n}\n\n"
+    )
+    assert only(program(line, before=body + condition), turns=(7,)).times == 5
     read = collectives(program(line, before=body), 8)
     assert read.unknown_loops == 1
     assert read.found[0].times == 1

@@ -6,8 +6,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from adiff_jax.nn.recurrent import BiLSTM, masked_max, masked_mean
+from adiff_jax.aot.collectives import collectives
+from adiff_jax.nn.recurrent import BiLSTM, _cell, lstm, masked_max, masked_mean
+from adiff_jax.parallel.mesh import MeshConfig, batch_sharding, make_mesh
 from tests.models.toys import drawn
 from tests.quick import quick_jit
 
@@ -41,6 +44,46 @@ def test_the_second_half_reads_backwards() -> None:
     out, back = apply(X, everything), apply(X[:, ::-1], everything)
     np.testing.assert_allclose(out[..., 5:], back[:, ::-1, :5], atol=1e-6)
     assert np.abs(out[..., :5] - out[..., 5:]).max() > 1e-2
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_gradients_are_those_of_the_loop_written_out(reverse: bool) -> None:
+    def written_out(inputs: jax.Array, weights: jax.Array) -> jax.Array:
+        state = (jnp.zeros((3, 5)),) * 2
+        outputs = []
+        frames = range(6)[::-1] if reverse else range(6)
+        for frame in frames:
+            valid = MASK[:, frame]
+            state = _cell(inputs[frame] + state[0] @ weights, state, valid)
+            outputs.append(jnp.where(valid[:, None], state[0], 0.0))
+        return jnp.stack(outputs[::-1] if reverse else outputs)
+
+    inputs = jnp.asarray(RNG.standard_normal((6, 3, 20)), jnp.float32)
+    weights = jnp.asarray(RNG.standard_normal((5, 20)), jnp.float32)
+    given = jnp.asarray(RNG.standard_normal((6, 3, 5)), jnp.float32)
+    (plain, expected), (ours, got) = (
+        (outputs, pull(given))
+        for outputs, pull in (
+            jax.vjp(written_out, inputs, weights),
+            jax.vjp(lambda i, w: lstm(i, MASK.T, w, reverse), inputs, weights),
+        )
+    )
+    np.testing.assert_allclose(ours, plain, atol=1e-6)
+    for one, other in zip(got, expected, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_devices_that_split_the_rows_do_not_talk_at_every_frame() -> None:
+    rows = batch_sharding(make_mesh(MeshConfig()))
+    inputs, mask = (jnp.zeros((8, 6, 4)), jnp.ones((8, 6), bool))
+
+    def loss(variables: Any, inputs: jax.Array, mask: jax.Array) -> jax.Array:
+        return (LSTM.apply(variables, inputs, mask) ** 2).sum()
+
+    placed = (jax.device_put(array, rows) for array in (inputs, mask))
+    compiled = jax.jit(jax.grad(loss)).lower(fresh(), *placed).compile()
+    found = collectives(compiled.as_text(), 8).found
+    assert found and {one.times for one in found} == {1}
 
 
 def test_pooling_reads_valid_frames_only_and_an_empty_row_is_zero() -> None:

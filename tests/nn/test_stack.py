@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
+from adiff_jax.arrays import unconstrained
 from adiff_jax.models.cac import DifferenceEncoder, DifferenceTransformer
 from adiff_jax.models.gpt2 import Gpt2, Gpt2Module
 from adiff_jax.models.prefix import PrefixTransformer
@@ -127,7 +128,7 @@ class Layers(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         layers = [Dropping() for _ in range(3)]
-        return run_stack(self.stack, layers, x, lambda layer, x: layer(x))
+        return run_stack(self.stack, layers, x, lambda layer, x: layer(x), unconstrained)
 
 
 @pytest.mark.parametrize("remat", [False, True])
