@@ -7,8 +7,8 @@ import io
 import json
 import math
 import textwrap
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 DYNAMIC_RANGE = 70.0  # dB shown below the loudest point of the two clips
 CLIP_COLOURS = ("#1b6ca8", "#c8553d")
+GOODPUT_COLOURS = "#1b6ca8 #c8553d #e0a458 #6a994e #8d6a9f #7d8597 #c9cba3".split()
+"""Of steps, then of every other kind of `train.goodput`, in its order."""
 DOTS_PER_INCH = 130
 
 
@@ -120,16 +122,18 @@ def check_png(path: epath.PathLike) -> None:
 
 
 def plot_curves(path_png: epath.PathLike, metrics_jsonl: epath.PathLike) -> None:
-    """Losses and scores of a run over its steps, training and validation together.
+    """Losses and scores of a run over its steps, training and validation together, and where its
+    time went.
 
     Raises ValueError when the file holds no measurement.
     """
-    curves = _read_curves(metrics_jsonl)
+    lines = [json.loads(line) for line in located(metrics_jsonl).read_text().splitlines()]
+    curves, reports = _curves(lines), [line for line in lines if line["kind"] == "goodput"]
     if not curves:
         raise ValueError(f"{metrics_jsonl} holds no line of kind train or evaluation to draw")
     panels = sorted(curves, key=lambda name: (not name.startswith("loss"), name))
     columns = min(3, len(panels))
-    rows = math.ceil(len(panels) / columns)
+    rows = math.ceil((len(panels) + bool(reports)) / columns)
     last = max(max(steps) for by in curves.values() for steps, _ in by.values())
     figure = _figure(width=4.2 * columns, height=2.7 * rows + 0.4)
     grid = figure.add_gridspec(rows, columns)
@@ -153,7 +157,30 @@ def plot_curves(path_png: epath.PathLike, metrics_jsonl: epath.PathLike) -> None
             axis.set_xlabel("step")
         if len(curves[name]) > 1:
             axis.legend(fontsize=8, frameon=False)
+    if reports:
+        _draw_goodput(figure.add_subplot(grid[divmod(len(panels), columns)]), reports)
     _save(figure, path_png)
+
+
+def _draw_goodput(axis: "Axes", reports: Sequence[Mapping[str, Any]]) -> None:
+    """A bar for each process that reported before it ended: minutes in steps, and in what keeps
+    from them."""
+    names = [name for name in reports[0] if name not in ("kind", "step", "seconds")]
+    minutes = np.array([report["seconds"] / 60 for report in reports])
+    done, places = np.zeros(len(reports)), [f"to step {report['step']}" for report in reports]
+    for name, colour in zip(names, GOODPUT_COLOURS, strict=False):
+        share = np.array([report[name] for report in reports])
+        if share.any():
+            label = "steps" if name == "goodput" else name.replace("_", " ")
+            axis.barh(
+                np.arange(len(reports)), share * minutes, left=done, color=colour, label=label
+            )
+            done += share * minutes
+    axis.set_title("where the time went", fontsize=10)
+    axis.set_yticks(np.arange(len(reports)), places, fontsize=8)
+    axis.invert_yaxis()
+    axis.set_xlabel("minutes")
+    axis.legend(fontsize=7, frameon=False, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.2))
 
 
 def _figure(width: float, height: float) -> "Figure":
@@ -233,15 +260,18 @@ def _between_clips(
     return second_to_first, first_to_second
 
 
-def _read_curves(path: epath.PathLike) -> dict[str, dict[str, tuple[list[int], list[float]]]]:
+def _curves(
+    lines: Iterable[Mapping[str, Any]],
+) -> dict[str, dict[str, tuple[list[int], list[float]]]]:
     """Curves of a metrics.jsonl by name, then by who measured: "train", or a split's name."""
     curves: dict[str, dict[str, tuple[list[int], list[float]]]] = {}
-    for line in located(path).read_text().splitlines():
-        content = json.loads(line)
-        kind, step = content.pop("kind"), content.pop("step")
+    for line in lines:
+        kind, step = line["kind"], line["step"]
         if kind not in ("train", "evaluation"):
             continue
-        for key, value in content.items():
+        for key, value in line.items():
+            if key in ("kind", "step"):
+                continue
             split, _, name = key.partition("/") if kind == "evaluation" else ("train", "", key)
             if isinstance(value, int | float):
                 steps, values = curves.setdefault(name, {}).setdefault(split, ([], []))

@@ -103,6 +103,25 @@ def test_curves_join_training_and_validation_of_one_name(tmp_path, figures):
     assert drawn == {"train": [[1, 3.0], [3, 2.0]], "validation": [[2, 2.5]]}
 
 
+def test_the_time_of_each_process_is_a_bar_of_what_it_was_spent_on(tmp_path, figures):
+    lines: list[dict] = [{"step": 1, "kind": "train", "loss": 3.0}]
+    for step, restart in ((5, 0.0), (9, 0.25)):
+        report = {"seconds": 120.0, "goodput": 0.5, "compile": 0.5 - restart, "restart": restart}
+        lines.append({"step": step, "kind": "goodput", **report})
+    metrics = tmp_path / "metrics.jsonl"
+    metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    plots.plot_curves(tmp_path / "curves.png", metrics)
+    *_, axis = figures[0].axes
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["to step 5", "to step 9"]
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == [
+        "steps",
+        "compile",
+        "restart",
+    ]
+    ends = [bar.get_x() + bar.get_width() for bar in axis.patches[-2:]]
+    assert ends == pytest.approx([2.0, 2.0])  # minutes
+
+
 def test_a_run_without_measurements_is_refused(tmp_path):
     metrics = tmp_path / "metrics.jsonl"
     metrics.write_text('{"step": 0, "kind": "event", "event": "started"}\n')
