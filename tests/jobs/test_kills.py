@@ -17,6 +17,7 @@ from adiff_jax.train.watchdog import EXIT_CODE
 from tests.jobs.pod import Pod
 
 STEPS = 40
+MANY_STEPS = 160  # for twenty kills of some steps each
 CLOCKED = re.compile("second|share")
 
 
@@ -45,8 +46,8 @@ def start(where: Path, processes: int = 2, steps: int = STEPS, pause: float = 0.
     return Pod(where, processes, 8 // processes, command)
 
 
-def finish(where: Path, processes: int = 2) -> Path:
-    with start(where, processes, pause=0.0) as pod:
+def finish(where: Path, processes: int = 2, steps: int = STEPS) -> Path:
+    with start(where, processes, steps, pause=0.0) as pod:
         codes = pod.wait()
         assert codes == [0] * processes, pod.log(0)[-4000:] + pod.log(processes - 1)[-4000:]
     return where / "run"
@@ -58,8 +59,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return finish(tmp_path_factory.mktemp("whole"))
 
 
-def state_of(run: Path) -> Any:
-    return Checkpoints(run / "checkpoints", read_only=True).restore_variables(STEPS)
+def state_of(run: Path, step: int = STEPS) -> Any:
+    return Checkpoints(run / "checkpoints", read_only=True).restore_variables(step)
 
 
 def ends_soon(pod: Pod, number: int, within: float = 45.0) -> int:
@@ -159,23 +160,31 @@ def test_a_process_that_never_comes_is_named_with_the_port(tmp_path: Path) -> No
             assert f"process 2 has not come to {pod.coordinator} within 3 s" in pod.log(number)
 
 
+@pytest.fixture(scope="module")
+def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As `whole`, of more steps."""
+    return finish(tmp_path_factory.mktemp("long"), steps=MANY_STEPS)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("victims", [(1,), (0,), (0, 1)], ids=["worker", "coordinator", "all"])
-def test_twenty_kills(tmp_path: Path, whole: Path, victims: tuple[int, ...]) -> None:
+def test_twenty_kills(tmp_path: Path, long: Path, victims: tuple[int, ...]) -> None:
     """At random steps, before the first checkpoint and in the middle of saving among them."""
     seed = random.randrange(10**6)
     print(f"seed {seed}")
     draw = random.Random(seed)
     for _ in range(20):
         # At least one step more: who is left alone before that waits for --join-timeout.
-        target = min(reached(tmp_path / "run") + draw.randrange(1, 4), STEPS - 2)
-        with start(tmp_path, pause=0.1) as pod:
+        target = reached(tmp_path / "run") + draw.randrange(1, 4)
+        with start(tmp_path, steps=MANY_STEPS, pause=0.1) as pod:
             pod.wait_until(lambda target=target: reached(tmp_path / "run") >= target)
             time.sleep(draw.random() * 0.2)
             for victim in victims:
                 pod.kill(victim)
             if len(victims) == 1:
                 ends_soon(pod, 1 - victims[0])
-    run = finish(tmp_path)
-    assert measured(run) == measured(whole)
-    jax.tree.map(np.testing.assert_array_equal, state_of(run), state_of(whole))
+    run = finish(tmp_path, steps=MANY_STEPS)
+    assert measured(run) == measured(long)
+    jax.tree.map(
+        np.testing.assert_array_equal, state_of(run, MANY_STEPS), state_of(long, MANY_STEPS)
+    )
