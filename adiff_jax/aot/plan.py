@@ -10,7 +10,6 @@ import jax
 from jax.sharding import Mesh
 
 from adiff_jax.aot.collectives import Collectives, collectives
-from adiff_jax.aot.flops import Flops, count
 from adiff_jax.aot.memory import TooMuch, bytes_by_kind, memory, too_much
 from adiff_jax.aot.programs import Program, decode_step, train_step
 from adiff_jax.aot.roofline import Roofline, roofline
@@ -18,6 +17,7 @@ from adiff_jax.aot.topology import Slice
 from adiff_jax.aot.traffic import later_turns
 from adiff_jax.experiment import Experiment
 from adiff_jax.parallel.mesh import batch_shards, make_mesh
+from adiff_jax.train.flops import Flops, count
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ longest of them; collectives that nothing can hide come on top of what they inte
 from dataclasses import dataclass
 
 from adiff_jax.aot.chips import Chip
-from adiff_jax.aot.flops import Flops
+from adiff_jax.train.flops import Flops
 
 
 @dataclass(frozen=True)

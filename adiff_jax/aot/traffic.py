@@ -11,7 +11,7 @@ from typing import Any
 
 from jax.extend import core
 
-from adiff_jax.aot.flops import inner_jaxprs
+from adiff_jax.train.flops import inner_jaxprs
 
 
 def later_turns(program: core.ClosedJaxpr, turns: Sequence[int], rows: int, shards: int) -> float:

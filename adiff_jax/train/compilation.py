@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
+from jax.extend import core
+
+from adiff_jax.train.flops import UnknownLoopError, count
 
 CACHE_VARIABLE = "JAX_COMPILATION_CACHE_DIR"
 
@@ -36,8 +39,8 @@ class CompiledStep:
 
     The state is donated. `say` hears of every compilation: one is expected; each further one
     names what changed, and `recompilations` counts those beyond the number of `shapes` that the
-    data come in. `spend("compile")` is entered while one goes on. `flops` is what the compiler
-    counts for one device and the latest call (the body of a scan once), or None.
+    data come in. `spend("compile")` is entered while one goes on. `flops` are the products
+    (`train.flops`) of one device in the latest call; None where a loop's length is not known.
     """
 
     def __init__(
@@ -49,6 +52,8 @@ class CompiledStep:
         spend: Callable[[Literal["compile"]], AbstractContextManager[Any]] = contextlib.nullcontext,
     ) -> None:
         self._jitted = jit_step(step, out_shardings)
+        placed = jax.tree.leaves(out_shardings)
+        self._devices = max((len(sharding.device_set) for sharding in placed), default=1)
         self._say, self._shapes, self._spend = say, shapes, spend
         self._compiled: dict[tuple[Any, ...], tuple[Callable[..., Any], float | None]] = {}
         self.flops: float | None = None
@@ -73,8 +78,15 @@ class CompiledStep:
             self._say(again if self._compiled else "compiling (once)...")
             start = time.perf_counter()
             with self._spend("compile"):
-                compiled = self._jitted.lower(state, batch, *scalars).compile()
+                traced = self._jitted.trace(state, batch, *scalars)
+                compiled = traced.lower().compile()
             self._say(f"compiled in {time.perf_counter() - start:.1f} s")
-            self._compiled[shapes] = compiled, (compiled.cost_analysis() or {}).get("flops")
+            self._compiled[shapes] = compiled, self._products(traced.jaxpr)
         known, self.flops = self._compiled[shapes]
         return known
+
+    def _products(self, program: core.ClosedJaxpr) -> float | None:
+        try:
+            return count(program).count / self._devices
+        except UnknownLoopError:
+            return None

@@ -10,7 +10,6 @@ import pytest
 
 from adiff_jax.aot.advice import advice
 from adiff_jax.aot.chips import CHIPS
-from adiff_jax.aot.flops import Flops
 from adiff_jax.aot.memory import TooMuch, bytes_by_kind, too_much
 from adiff_jax.aot.plan import Measured, Plan, plan
 from adiff_jax.aot.programs import decode_step, train_step
@@ -19,6 +18,7 @@ from adiff_jax.aot.roofline import roofline
 from adiff_jax.aot.topology import Slice
 from adiff_jax.experiment import Experiment
 from adiff_jax.parallel.mesh import MeshConfig, make_mesh
+from adiff_jax.train.flops import Flops
 from tests.quick import options
 from tests.top.tiny_run import adc, cl4ac, tagger
 

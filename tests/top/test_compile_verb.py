@@ -10,12 +10,12 @@ from jax.sharding import Mesh
 
 from adiff_jax import cli
 from adiff_jax.aot.chips import CHIPS
-from adiff_jax.aot.flops import Flops
 from adiff_jax.aot.memory import TooMuch
 from adiff_jax.aot.plan import Measured
 from adiff_jax.aot.programs import Program, state_of
 from adiff_jax.aot.topology import Slice
 from adiff_jax.parallel.mesh import MeshConfig, make_mesh
+from adiff_jax.train.flops import Flops
 from tests.top.tiny_run import adc
 
 CONFIG = """

@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from adiff_jax.aot.flops import count
 from adiff_jax.aot.programs import decode_step
 from adiff_jax.decode.rooms import in_turn
 from adiff_jax.experiment import Experiment
 from adiff_jax.parallel.mesh import MeshConfig, make_mesh
+from adiff_jax.train.flops import count
 from tests.top.tiny_run import adc, cl4ac
 
 SQUARE = jnp.zeros((8, 8))

@@ -38,11 +38,15 @@ class Flops:
         return Flops(self.count * times, self.passes * times)
 
 
+class UnknownLoopError(ValueError):
+    """A `while` loop of which nobody has said how often it turns."""
+
+
 def count(program: core.ClosedJaxpr, turns: Sequence[int] = ()) -> Flops:
     """The operations of a program whose `while` loops, in order, take `turns`.
 
-    What no result needs is not counted. Raises ValueError unless there is one number for each
-    loop.
+    What no result needs is not counted. Raises UnknownLoopError for a loop without a number, and
+    ValueError for a number without a loop.
     """
     jaxpr = program.jaxpr
     used, _ = partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
@@ -66,7 +70,7 @@ def _count(jaxpr: Any, turns: list[int]) -> Flops:
                 found += _count(params["jaxpr"].jaxpr, turns) * params["length"]
             case "while":
                 if not turns:
-                    raise ValueError("a while loop without its number of turns")
+                    raise UnknownLoopError("a while loop without its number of turns")
                 now = turns.pop(0)
                 found += _count(params["body_jaxpr"].jaxpr, turns) * now
             case "cond":
