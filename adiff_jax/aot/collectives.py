@@ -4,7 +4,8 @@ A compiled program is scheduled: its instructions stand in the order in which th
 collective that is one instruction holds the device up until it is done, and is exposed. One that is
 a pair, `...-start` and `...-done`, runs beside whatever stands between the two; with no work there
 it is exposed all the same. That work may take less time than the collective: what can overlap is a
-bound from above.
+bound from above. On a TPU a pair may be two fusions, `async-collective-start` and `-done`, and the
+work between them fusions that carry the collective on: it stands in each of them, on one channel.
 
 Bytes are counted twice: `payload` is the result of the collective on one device (of a
 reduce-scatter, what it reduces), `moved` what a device sends in a ring of n, (n - 1) / n of the
@@ -26,12 +27,14 @@ KINDS = (
     "collective-permute",
     "collective-broadcast",
 )
+_FUSED_START = "async-collective-start"
 _WORK = {"fusion", "convolution", "dot", "custom-call", "while", "sort", "scatter", "gather"}
 _INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?([\w.-]+) = (.*?) ([a-z][a-z0-9-]*)\((.*)$")
 _COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.-]+) .*\{$")
 _SHAPE = re.compile(r"\b(pred|bf16|[sufc]\d+|f8\w+)\[([\d,]*)\]")
 _CALLED = re.compile(r"\b(?:calls|body|condition|to_apply)=%?([\w.-]+)")
 _BRANCHES = re.compile(r"\bbranch_computations=\{([^}]*)\}")
+_CHANNEL = re.compile(r"\bchannel_id=(\d+)")
 _TURNS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 _BOUND = re.compile(r"%?([\w.-]+)\), direction=LT")
 _CONSTANT = re.compile(r"(\d+)\)")
@@ -120,12 +123,17 @@ class _Reader:
         self._computations, self._devices, self._turns = computations, devices, turns
         self.unknown = 0
 
-    def read(self, name: str, times: int, hidden: bool = False) -> Iterator[Collective]:
-        """Collectives of a computation that is executed `times` times."""
+    def read(
+        self, name: str, times: int, hidden: bool = False, begun: frozenset[str] = frozenset()
+    ) -> Iterator[Collective]:
+        """Collectives of a computation that is executed `times` times, but for those on channels
+        that have `begun` where it is called."""
         instructions = self._computations.get(name, [])
         for place, one in enumerate(instructions):
             kind = one.operation.removesuffix("-start")
             if kind in KINDS:
+                if not begun.isdisjoint(_CHANNEL.findall(one.rest)):
+                    continue
                 covered = hidden or _is_covered(instructions, place)
                 yield self._collective(kind, one, times, not covered)
                 continue
@@ -134,9 +142,13 @@ class _Reader:
                 found = list(self.read(_body(one), self._times(one)))
                 yield from (_again(collective, times) for collective in found)
                 continue
-            asynchronous = one.operation == "async-start" and _is_covered(instructions, place)
+            starts = one.operation == "async-start" or one.name.startswith(_FUSED_START)
+            asynchronous = starts and _is_covered(instructions, place)
             for called in _called(one):
-                yield from self.read(called, here, hidden or asynchronous)
+                yield from self.read(called, here, hidden or asynchronous, begun)
+                if starts:
+                    inner = self._computations.get(called, [])
+                    begun |= {channel for i in inner for channel in _CHANNEL.findall(i.rest)}
 
     def _times(self, loop: Instruction) -> int:
         if match := _TURNS.search(loop.rest):
@@ -185,9 +197,19 @@ def _called(one: Instruction) -> list[str]:
     return [*_CALLED.findall(one.rest), *(name.strip().lstrip("%") for name in branches)]
 
 
+def _until(instructions: list[Instruction], place: int, end: str) -> Iterator[Instruction]:
+    for one in instructions[place + 1 :]:
+        if one.name == end:
+            return
+        yield one
+
+
 def _is_covered(instructions: list[Instruction], place: int) -> bool:
     """Whether the instruction at `place` is a start with work between it and its end."""
     start = instructions[place]
+    if start.name.startswith(_FUSED_START):
+        end = start.name.replace("-start", "-done")
+        return any(one.operation in _WORK for one in _until(instructions, place, end))
     if not start.operation.endswith("-start"):
         return False
     operand = re.compile(rf"%?{re.escape(start.name)}\b(?![\w.-])")

@@ -68,6 +68,20 @@ def test_a_pair_with_work_between_can_overlap_and_counts_its_result_once() -> No
     assert only(program(START, other, WORK, DONE)).exposed is False
 
 
+def test_a_collective_that_fusions_carry_on_counts_once_and_can_overlap() -> None:
+    gather = "%g = f32[256]{0} all-gather(%p), channel_id=7, dimensions={0}"
+    carried = "".join(
+        f"%{name} (p: f32[]) -> f32[] {{\n  {gather}\n  ROOT %c = f32[] copy(%p)\n}}\n\n"
+        for name in ("begin", "async_collective_fusion.3", "finish")
+    )
+    start = "%async-collective-start.2 = f32[256]{0} fusion(%p), kind=kCustom, calls=%begin"
+    work = "%fusion.9 = f32[9]{0} fusion(%p), kind=kOutput, calls=%async_collective_fusion.3"
+    done = "%async-collective-done.2 = f32[256]{0} fusion(%s), kind=kCustom, calls=%finish"
+    found = only(program(start, work, done, before=carried))
+    assert (found.kind, found.payload, found.exposed) == ("all-gather", 1024, False)
+    assert only(program(start, done, work, before=carried)).exposed
+
+
 def loop(attributes: str = "") -> tuple[str, str]:
     body = (
         "%body (p: f32[]) -> f32[] {\n"
