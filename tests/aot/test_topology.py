@@ -1,6 +1,7 @@
 """Slices by name. What needs libtpu (the extra [aot]) is skipped without it."""
 
 from importlib.util import find_spec
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,8 @@ from adiff_jax.aot import topology
 from adiff_jax.aot.chips import CHIPS, SLICES
 from adiff_jax.aot.topology import describe
 from adiff_jax.audio.frontends import BYOLA, log_mel
+from adiff_jax.decode.beam import Beam, beam_search
+from adiff_jax.decode.rooms import Rooms
 from adiff_jax.parallel.mesh import MeshConfig, batch_sharding, make_mesh
 from tests.lowered import collectives, products
 
@@ -62,6 +65,32 @@ def test_the_data_axis_alone_goes_from_slice_to_slice() -> None:
         assert len({device.slice_index for device in mesh.devices[number].flat}) == 1
     with pytest.raises(ValueError, match="over 2 slices"):
         make_mesh(MeshConfig(fsdp=8), devices)
+
+
+@needs_libtpu
+def test_a_frontend_cuts_its_frames_without_a_loop() -> None:
+    device = jax.sharding.SingleDeviceSharding(describe("v5e:2x2").devices[0])
+    waves = jax.ShapeDtypeStruct((2, BYOLA.rate), jnp.float32, sharding=device)
+    compiled = jax.jit(lambda audio: log_mel(BYOLA, audio)).lower(waves).compile()
+    assert " while(" not in compiled.as_text()
+
+
+@needs_libtpu
+@pytest.mark.slow
+def test_a_beam_search_comes_to_an_end_of_compiling() -> None:
+    """Gathered hypotheses kept libtpu 0.0.51 busy for more than 15 minutes; this takes seconds."""
+    device = jax.sharding.SingleDeviceSharding(describe("v5e:2x2").devices[0])
+
+    def extend(cache: jax.Array, token: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return jnp.sin(cache.sum(axis=1)[:, None] + token[:, None] * jnp.arange(64)), cache + 1
+
+    def search(logits: jax.Array, cache: jax.Array, valid: jax.Array) -> Any:
+        rooms = Rooms((8,), (None,))
+        return beam_search(extend, logits, cache, valid, Beam(size=4), rooms, (0,))
+
+    shapes = ((2, 64), jnp.float32), ((2, 9), jnp.float32), ((2,), jnp.bool_)
+    given = [jax.ShapeDtypeStruct(*shape, sharding=device) for shape in shapes]
+    assert jax.jit(search).lower(*given).compile() is not None
 
 
 @needs_libtpu
