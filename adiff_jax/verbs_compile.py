@@ -17,6 +17,7 @@ when they do not fit. Nothing is run, and no data are read. Needs libtpu: the ex
   --slices N        so many of them, joined by the network of the data centre (default 1)
   --rows N          batches of N examples a device, in place of train.global_batch and
                     evaluation.batch
+  --only PROGRAM    train or decode (default both)
   --quick           compile with less optimisation, in a fraction of the time; docs/tpu.md says
                     how far its figures are off
   --rules           only list where every parameter goes, and its moments; compiles nothing.
@@ -37,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--topology", nargs="+", default=[], metavar="NAME")
     parser.add_argument("--slices", type=int, default=1)
     parser.add_argument("--rows", type=int, metavar="N")
+    parser.add_argument("--only", choices=("train", "decode"))
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--rules", action="store_true")
     shape = parser.add_mutually_exclusive_group()
@@ -88,7 +90,7 @@ def compile(options: argparse.Namespace, rest: list[str]) -> None:
         sized = (
             experiment if options.rows is None else with_rows(experiment, options.rows * devices)
         )
-        plans.append(plan(sized, slice, say, each, options.quick))
+        plans.append(plan(sized, slice, say, each, options.quick, options.only))
         if options.json:
             print(json.dumps(report.as_json(plans[-1])), flush=True)
     if not all(found.fits for found in plans):

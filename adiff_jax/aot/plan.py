@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import jax
 from jax.sharding import Mesh
@@ -62,15 +62,18 @@ def plan(
     say: Callable[[str], Any],
     each: Callable[[Plan], Any] = lambda plan: None,
     quick: bool = False,
+    only: Literal["train", "decode"] | None = None,
 ) -> Plan:
-    """Compile the train step and the decode step for a slice, and read what there is to be read.
+    """Compile the train step and the decode step for a slice, or `only` one of them, and read what
+    there is to be read.
 
     `say` hears of each compilation, `each` gets the plan so far after each program, as the next one
     may take long. `quick` has the compiler optimise less than it does for a training. Raises
     ValueError when the mesh does not fit the slice or a batch.
     """
     found = Plan(experiment, slice, make_mesh(experiment.mesh, slice.devices), quick=quick)
-    for make in (train_step, decode_step):
+    makers = {"train": train_step, "decode": decode_step}
+    for make in makers.values() if only is None else (makers[only],):
         program = make(experiment, found.mesh)
         if program is not None:
             say(f"compiling the {program.name} for {slice.name} (minutes)...")

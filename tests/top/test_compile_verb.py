@@ -115,3 +115,12 @@ def test_rows_are_counted_by_the_device_and_less_effort_is_said(
     said = capsys.readouterr().out
     assert said.count("train step, 24 rows") == said.count("decode step, 24 rows") == 2
     assert said.count("compiled with --quick") == 2
+
+
+@pytest.mark.usefixtures("nothing_compiles")
+def test_one_program_alone_may_be_asked_for(
+    config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cli.main(["compile", config, "--topology", "v5e:2x4", "--only", "decode"])
+    said = capsys.readouterr().out
+    assert "decode step" in said and "train step" not in said
