@@ -86,8 +86,8 @@ class Shards:
         Errors: ValueError for shards of something else (`check`); UnusableClips, which names all of
         the shard, where clips recur; else what the source raises. Nothing is written then.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
         about = {"form": _FORM, "shards": shard.parts, "splits": _shared(works, made_of)}
+        self.folder.mkdir(parents=True, exist_ok=True)
         write_first(self._about, json.dumps(about, indent=2))
         self.check(works, made_of, shard.parts)
         file = self._file(shard)
