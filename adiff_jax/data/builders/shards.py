@@ -54,7 +54,7 @@ class ShardReport:
     def __str__(self) -> str:
         held = ", ".join(f"{much} of {split}" for split, much in self.held.items())
         if self.missing:
-            rest = f"{self.missing} shards are missing"
+            rest = f"shards that are missing: {self.missing}"
         else:
             rest = "all shards are there: the same command without --shard joins them"
         return f"{self.file} {'made' if self.made else 'was there'}: {held}\n{rest}"
@@ -83,13 +83,14 @@ class Shards:
     ) -> ShardReport:
         """Write the file of a shard unless it is there.
 
-        Errors: ValueError for shards of something else (`check`); UnusableClips, which names all of
-        the shard, where clips recur; else what the source raises. Nothing is written then.
+        Errors: ValueError where there are shards of something else; UnusableClips, which names all
+        of the shard, where clips recur; else what the source raises. Nothing is written then.
         """
-        about = {"form": _FORM, "shards": shard.parts, "splits": _shared(works, made_of)}
+        shared = _shared(works, made_of)
+        about = {"form": _FORM, "shards": shard.parts, "splits": shared}
         self.folder.mkdir(parents=True, exist_ok=True)
         write_first(self._about, json.dumps(about, indent=2))
-        self.check(works, made_of, shard.parts)
+        self._check(shared, shard.parts)
         file = self._file(shard)
         missing = not file.exists()
         if missing:
@@ -111,37 +112,9 @@ class Shards:
         }
         return ShardReport(str(file), held, missing, len(self._missing(shard.parts)))
 
-    def check(
-        self, works: Mapping[str, Work], made_of: Mapping[str, str], parts: int | None = None
-    ) -> int:
-        """How many shards there are to be. ValueError where they are of other data or, if `parts`
-        is given, of another number."""
-        about: dict[str, Any] = json.loads(self._about.read_text())
-        if about["form"] != _FORM:
-            raise ValueError(f"{self.folder} is of another version of this package: remove it")
-        found: int = about["shards"]
-        if parts not in (None, found):
-            raise ValueError(
-                f"{self.folder} holds shards of {found}, not of {parts}: say --shard i/{found}, or "
-                "remove it"
-            )
-        shared = _shared(works, made_of)
-        if list(about["splits"]) != list(shared):
-            raise ValueError(
-                f"{self.folder} holds shards of the splits {', '.join(about['splits'])}, not of "
-                f"{', '.join(shared)}: say the same splits in the same order, or remove it"
-            )
-        for split, wanted in shared.items():
-            if about["splits"][split] != wanted:
-                raise ValueError(
-                    f"{self.folder} holds shards of other data, as split {split!r} tells: remove "
-                    "it, or name another --out"
-                )
-        return found
-
     def made(self, works: Mapping[str, Work], made_of: Mapping[str, str]) -> "MadePieces":
         """What the shards hold. ValueError where they are of other data, or not all there."""
-        parts = self.check(works, made_of)
+        parts = self._check(_shared(works, made_of))
         if missing := self._missing(parts):
             names = ", ".join(f"{part}/{parts}" for part in missing[:_SHOWN])
             more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
@@ -154,6 +127,31 @@ class Shards:
     def remove(self) -> None:
         """Remove them all."""
         self.folder.rmtree()
+
+    def _check(self, shared: Mapping[str, Any], parts: int | None = None) -> int:
+        """How many shards there are to be. ValueError where they are of other data or, if `parts`
+        is given, of another number."""
+        about: dict[str, Any] = json.loads(self._about.read_text())
+        if about["form"] != _FORM:
+            raise ValueError(f"{self.folder} is of another version of this package: remove it")
+        found: int = about["shards"]
+        if parts not in (None, found):
+            raise ValueError(
+                f"{self.folder} holds shards of {found}, not of {parts}: say --shard i/{found}, or "
+                "remove it"
+            )
+        if list(about["splits"]) != list(shared):
+            raise ValueError(
+                f"{self.folder} holds shards of the splits {', '.join(about['splits'])}, not of "
+                f"{', '.join(shared)}: say the same splits in the same order, or remove it"
+            )
+        for split, wanted in shared.items():
+            if about["splits"][split] != wanted:
+                raise ValueError(
+                    f"{self.folder} holds shards of other data, as split {split!r} tells: remove "
+                    "it, or name another --out"
+                )
+        return found
 
     @property
     def _about(self) -> epath.Path:
