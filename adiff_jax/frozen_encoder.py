@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from adiff_jax.arrays import Batch
-from adiff_jax.data.embedding_files import ClipPlace, EmbeddingFiles, StoredClip, shard_range
+from adiff_jax.data.embedding_files import ClipPlace, EmbeddingFiles, StoredClip
 from adiff_jax.data.embeddings import CachedEmbeddings
+from adiff_jax.data.order import shard_range
 from adiff_jax.data.read_clips import HashClips, groups
 from adiff_jax.data.transforms import EncodeConfig
 from adiff_jax.experiment import ConfigError, DataConfig, Experiment, Model, heard_of

@@ -12,6 +12,8 @@ import importlib.util
 import os
 import tempfile
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from etils import epath
@@ -75,7 +77,8 @@ def write_whole(path: epath.Path, content: str | bytes) -> None:
     """
     data = content.encode() if isinstance(content, str) else content
     if not is_remote(path):
-        _replace(Path(path), data)
+        with written_whole(path) as file:
+            file.write_bytes(data)
         return
     try:
         path.write_bytes(data)  # in a bucket an object appears when all of it has arrived
@@ -85,14 +88,24 @@ def write_whole(path: epath.Path, content: str | bytes) -> None:
         raise OSError(f"{path} cannot be written: {error}") from error
 
 
-def _replace(path: Path, data: bytes) -> None:
-    """Through a file of the writer's own, so that several at once do not mix theirs."""
-    beside = path.parent / f".{path.name}.{uuid.uuid4().hex[:12]}.partial"
+@contextmanager
+def written_whole(path: epath.Path) -> Iterator[Path]:
+    """A local file to fill, which becomes the file at `path` when nothing is raised inside.
+
+    It is the writer's own, so that several at once do not mix theirs. For a bucket it lies in the
+    folder of temporary files (TMPDIR).
+    """
+    if is_remote(path):
+        with tempfile.TemporaryDirectory(prefix="adiff-") as folder:
+            file = Path(folder) / path.name
+            yield file
+            epath.Path(file).copy(path, overwrite=True)
+        return
+    beside = Path(path.parent) / f".{path.name}.{uuid.uuid4().hex[:12]}.partial"
     try:
-        with beside.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        yield beside
+        with beside.open("rb") as written:
+            os.fsync(written.fileno())
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)

@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from adiff_jax import verbs_beam
+from adiff_jax import verbs_tables
 
 if TYPE_CHECKING:
     from adiff_jax.data.builders.captioned_files import AudioCaps, Clotho
@@ -75,7 +75,7 @@ def _add(actions: Any, name: str, run: Any, summary: str, epilog: str) -> None:
     parser.add_argument("--exclude", default="", metavar="FILE", help="clips to do without")
     parser.add_argument("--rate", type=int, default=44_100, help="Hz to store (default 44100)")
     parser.add_argument("--out", required=True)
-    verbs_beam.add_arguments(parser)
+    verbs_tables.add_arguments(parser)
 
 
 def _build(options: argparse.Namespace, kind: "type[Clotho] | type[AudioCaps]") -> None:
@@ -83,5 +83,5 @@ def _build(options: argparse.Namespace, kind: "type[Clotho] | type[AudioCaps]") 
 
     tables = options.train, options.validation, options.test
     config = kind(options.audio, *tables, options.exclude, options.rate)
-    print(build_captioned(config, options.out, beam=verbs_beam.runner_of(options)))
-    print(f"wrote tables to {options.out}")
+    by = verbs_tables.reader_of(options)
+    verbs_tables.say(build_captioned(config, options.out, by=by), options)

@@ -9,10 +9,10 @@ import dataclasses
 import sys
 from typing import TYPE_CHECKING, Any
 
-from adiff_jax import verbs_beam, verbs_captioned, verbs_embed, verbs_explain_pairs
+from adiff_jax import verbs_captioned, verbs_embed, verbs_explain_pairs, verbs_tables
 
 if TYPE_CHECKING:
-    from adiff_jax.data.schema import Source
+    from adiff_jax.experiment import DataConfig
 
 MOST_PAIRS = 20_000
 """Pairs that are written, as files or tables, without being asked how many; of ten seconds, over
@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                 dest="splits",
                 help="train (the default), validation, test splits: one or more",
             )
+            verbs_tables.add_shard(sub)
         else:
             sub.add_argument("--split", default="train", help="train, validation or a test split")
         sub.add_argument(
@@ -51,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for split in ("train", "validation", "test"):
         owned.add_argument(f"--{split}", default="", help=f"CSV file of the {split} pairs")
     owned.add_argument("--out", required=True)
-    verbs_beam.add_arguments(owned)
+    verbs_tables.add_arguments(owned)
     explained = actions.add_parser(
         "explanations",
         help="build tables of ACD or CLD from its CSV files and your audio",
@@ -76,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     explained.add_argument("--exclude", default="", metavar="FILE", help="clips to do without")
     explained.add_argument("--rate", type=int, default=32_000, help="Hz (default 32000, ADIFF's)")
     explained.add_argument("--out", required=True)
-    verbs_beam.add_arguments(explained)
+    verbs_tables.add_arguments(explained)
     missing = actions.add_parser(
         "missing", help="list the clips of a config's LabelledClips that are not there"
     )
@@ -132,8 +133,8 @@ def data(options: argparse.Namespace, rest: list[str]) -> None:
 
             tables = options.train, options.validation, options.test
             copy = AudioDiffCaps(options.audio, *tables)
-            print(build_audiodiffcaps(copy, options.out, beam=verbs_beam.runner_of(options)))
-            print(f"wrote tables to {options.out}")
+            by = verbs_tables.reader_of(options)
+            verbs_tables.say(build_audiodiffcaps(copy, options.out, by=by), options)
         case "explanations":
             from adiff_jax.data.builders.explanations import ExplanationFiles, build_explanations
 
@@ -145,8 +146,8 @@ def data(options: argparse.Namespace, rest: list[str]) -> None:
                 options.exclude,
                 options.rate,
             )
-            print(build_explanations(files, options.out, beam=verbs_beam.runner_of(options)))
-            print(f"wrote tables to {options.out}")
+            by = verbs_tables.reader_of(options)
+            verbs_tables.say(build_explanations(files, options.out, by=by), options)
         case "missing":
             from adiff_jax.data.labelled import LabelledClips, missing_names
             from adiff_jax.experiment import load_experiment
@@ -176,17 +177,23 @@ def data(options: argparse.Namespace, rest: list[str]) -> None:
             from tqdm import tqdm
 
             from adiff_jax.data.export import write_pairs
+            from adiff_jax.opened import open_data
 
-            source = _source(options, options.split)
+            source = open_data(_config(options, options.split))
             write_pairs(source, options.out, options.format, tqdm)
             print(f"wrote {len(source)} examples to {options.out}")
         case "build":
             from adiff_jax.data.builders.tables import build_tables
+            from adiff_jax.experiment_json import source_json
+            from adiff_jax.opened import open_data
 
             splits = dict.fromkeys(options.splits or ["train"])
-            sources = {split: _source(options, split) for split in splits}
-            print(build_tables(sources, options.out))
-            print(f"wrote tables to {options.out}")
+            configs = {split: _config(options, split) for split in splits}
+            sources = {split: open_data(config) for split, config in configs.items()}
+            made_of = {split: source_json(config) for split, config in configs.items()}
+            by = verbs_tables.shard_of(options)
+            built = build_tables(sources, options.out, by=by, made_of=made_of)
+            verbs_tables.say(built, options)
 
 
 def _only_fold(options: argparse.Namespace) -> tuple[int, ...]:
@@ -202,11 +209,10 @@ def _only_fold(options: argparse.Namespace) -> tuple[int, ...]:
     return folds
 
 
-def _source(options: argparse.Namespace, split: str) -> "Source":
-    """The source of a split of a config file, shortened if wanted."""
+def _config(options: argparse.Namespace, split: str) -> "DataConfig":
+    """The source of a split of a config file as its configuration, shortened if wanted."""
     from adiff_jax.data.sources import Explanations
     from adiff_jax.experiment import load_experiment
-    from adiff_jax.opened import open_data
 
     experiment = load_experiment(options.config)
     config: Any = experiment.source(split)
@@ -220,4 +226,4 @@ def _source(options: argparse.Namespace, split: str) -> "Source":
         config = shortened if sized is config else dataclasses.replace(config, pairs=shortened)
     elif (pairs := getattr(sized, "size", 0)) > MOST_PAIRS:
         raise ValueError(f"{pairs:,} pairs of {split} are many to write: say how many with --size")
-    return open_data(config)
+    return config

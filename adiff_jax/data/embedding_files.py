@@ -179,11 +179,6 @@ class EmbeddingFiles:
         return self._embeddings(shard, shards).with_suffix(".jsonl")
 
 
-def shard_range(shard: int, shards: int, clips: int) -> range:
-    """The numbers of the clips of a shard."""
-    return range(clips * shard // shards, clips * (shard + 1) // shards)
-
-
 def _joined(lines: Sequence[str]) -> str:
     return "".join(f"{line}\n" for line in lines)
 

@@ -81,3 +81,8 @@ def share_of(text: str) -> tuple[int, int]:
     if not (part.isdigit() and parts.isdigit() and int(part) < int(parts)):
         raise ValueError(f"{text!r} must be i/N with 0 <= i < N, such as 3/20")
     return int(part), int(parts)
+
+
+def shard_range(shard: int, shards: int, pieces: int) -> range:
+    """The pieces of the work that are the shard's: consecutive ones, none left out, none twice."""
+    return range(pieces * shard // shards, pieces * (shard + 1) // shards)

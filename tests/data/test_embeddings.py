@@ -15,14 +15,13 @@ from adiff_jax.data.embedding_files import (
     EmbeddingFiles,
     KeptSource,
     StoredClip,
-    shard_range,
 )
 from adiff_jax.data.embeddings import (
     CachedEmbeddings,
     EmbeddedSource,
     example_line,
 )
-from adiff_jax.data.order import share_of
+from adiff_jax.data.order import shard_range, share_of
 from adiff_jax.data.pipeline import LoaderConfig, read_ahead
 from adiff_jax.data.read_clips import ReadClips, crop_start, groups, wave_digest
 from adiff_jax.data.records import from_row, to_row

@@ -16,7 +16,7 @@ import tensorflow_datasets as tfds
 from adiff_jax import cli
 from adiff_jax.data.builders.audiodiffcaps import AudioDiffCapsSource
 from adiff_jax.data.builders.on_beam import BeamRunner
-from adiff_jax.data.builders.table_rows import Joiner, clip_row
+from adiff_jax.data.builders.table_rows import Work, clip_row
 from adiff_jax.data.builders.tables import build_tables
 from tests.data.toy_source import ToySource
 
@@ -103,7 +103,7 @@ def test_the_rows_of_clips_depend_on_their_source_and_place_alone(
 ) -> None:
     arguments = command("audiodiffcaps", audio)
     source = AudioDiffCapsSource(arguments[-1], audio, RATE)
-    places = Joiner({"train": source}, progress=False).places("train", source)
+    places = Work(source).places
     assert places == [(0, 0), (0, 1), (1, 1), (2, 0), (3, 0), (4, 0), (4, 1)]  # each clip once
     build_tables({"train": source}, tmp_path / "tables", progress=False)
     stored = rows_of(tmp_path / "tables")["clips train"]
@@ -148,7 +148,7 @@ def test_options_are_written_without_dashes_and_name_no_runner(option: str) -> N
 
 def test_a_source_that_must_be_read_in_order_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="ToySource must read its clips in order"):
-        build_tables({"train": ToySource(3)}, tmp_path / "out", beam=BeamRunner("DirectRunner"))
+        build_tables({"train": ToySource(3)}, tmp_path / "out", by=BeamRunner("DirectRunner"))
     assert not (tmp_path / "out").exists()
 
 

@@ -16,6 +16,7 @@ from etils import epath
 
 from adiff_jax.audio.io import read_audio
 from adiff_jax.data.builders.on_beam import BeamRunner
+from adiff_jax.data.builders.shards import Shard, ShardReport
 from adiff_jax.data.builders.table_rows import TableReport
 from adiff_jax.data.builders.tables import build_tables
 from adiff_jax.data.schema import Clip, Example, Truth
@@ -90,8 +91,8 @@ def build_audiodiffcaps(
     config: AudioDiffCaps,
     out_dir: epath.PathLike,
     progress: bool = True,
-    beam: BeamRunner | None = None,
-) -> TableReport:
+    by: BeamRunner | Shard | None = None,
+) -> TableReport | ShardReport:
     """Write the splits of `config` as tables. Errors: as the source and `build_tables`."""
     tables = {"train": config.train, "validation": config.validation, "test": config.test}
     sources = {
@@ -101,7 +102,7 @@ def build_audiodiffcaps(
     }
     if not sources:
         raise ValueError("AudioDiffCaps names no CSV file: set train, validation or test")
-    return build_tables(sources, out_dir, progress, beam)
+    return build_tables(sources, out_dir, progress, by)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from adiff_jax.data.builders.captioned_files import (
 from adiff_jax.data.builders.clip_files import Exclusions, covered, read_exclusions
 from adiff_jax.data.builders.on_beam import BeamRunner
 from adiff_jax.data.builders.published import build_published
+from adiff_jax.data.builders.shards import Shard, ShardReport
 from adiff_jax.data.builders.table_rows import TableReport
 from adiff_jax.data.schema import Clip, Coverage, Example, Truth
 
@@ -130,8 +131,8 @@ def build_captioned(
     config: Clotho | AudioCaps,
     out_dir: epath.PathLike,
     progress: bool = True,
-    beam: BeamRunner | None = None,
-) -> TableReport:
+    by: BeamRunner | Shard | None = None,
+) -> TableReport | ShardReport:
     """Write the splits of `config` as tables, which carry their coverage.
 
     Errors: as `captioned_sources` and `build_published`; the list of clips that cannot be had may
@@ -139,4 +140,4 @@ def build_captioned(
     """
     sources = captioned_sources(config)
     excluded = read_exclusions(config.exclude).names
-    return build_published(sources, config.audio, excluded, out_dir, progress, beam)
+    return build_published(sources, config.audio, excluded, out_dir, progress, by)

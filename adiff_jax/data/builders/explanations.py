@@ -21,6 +21,7 @@ from adiff_jax.data.builders.clip_files import (
 from adiff_jax.data.builders.explanation_files import ExplainedPair, read_pairs
 from adiff_jax.data.builders.on_beam import BeamRunner
 from adiff_jax.data.builders.published import build_published
+from adiff_jax.data.builders.shards import Shard, ShardReport
 from adiff_jax.data.builders.table_rows import TableReport
 from adiff_jax.data.prompts import CANONICAL
 from adiff_jax.data.schema import Clip, Coverage, Example, Truth
@@ -141,8 +142,8 @@ def build_explanations(
     config: ExplanationFiles,
     out_dir: epath.PathLike,
     progress: bool = True,
-    beam: BeamRunner | None = None,
-) -> TableReport:
+    by: BeamRunner | Shard | None = None,
+) -> TableReport | ShardReport:
     """Write the splits of `config` as tables, which carry their coverage.
 
     Errors: as the source and `build_published`; ValueError for an excluded clip that no table
@@ -158,7 +159,7 @@ def build_explanations(
         split: ExplanationSource(files, config.audio, exclusions, config.rate)
         for split, files in tables.items()
     }
-    return build_published(sources, config.audio, exclusions.names, out_dir, progress, beam)
+    return build_published(sources, config.audio, exclusions.names, out_dir, progress, by)
 
 
 def _captions(pairs: Iterable[ExplainedPair]) -> dict[str, tuple[str, ...]]:

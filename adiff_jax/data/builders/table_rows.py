@@ -1,8 +1,12 @@
-"""The rows of the two tables, from any source: each clip once however many pairs use it."""
+"""The rows of the two tables, from any source: each clip once however many pairs use it.
+
+What costs time, to read or make clips and to encode them, is `Work`: pieces that any process does
+alike. What must see all of a split is left to the `Joiner`.
+"""
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +23,7 @@ from adiff_jax.data.schema import (
     Recurring,
     Source,
     coverage_of,
+    described,
 )
 
 Row = dict[str, Any]
@@ -49,43 +54,104 @@ class TableReport:
         return "\n".join(lines)
 
 
-class Joiner:
-    """Reads every source once: hands out new clips and remembers the rows of `pairs`."""
+@dataclass(frozen=True)
+class Piece:
+    """What a piece of the work gives: rows of `clips`, and of an example its row of `pairs`, which
+    does not number its clips yet. `named` is whether the source says which clips these are."""
 
-    def __init__(self, source_by_split: Mapping[str, Source], progress: bool) -> None:
-        self.sources = source_by_split
-        self.pairs: dict[str, list[Row]] = {}
-        known = {split: coverage_of(source) for split, source in source_by_split.items()}
-        self.report = TableReport(coverage={split: it for split, it in known.items() if it})
-        self._progress = progress
-        self._first_place: dict[str, tuple[str, str]] = {}
+    clips: list[Row]
+    pair: Row | None = None
+    named: bool = True
 
-    def clips(self, split: str) -> Iterator[Row]:
-        """The rows of `clips`, in the order in which the examples of `split` need them."""
-        source = self.sources[split]
+
+class Work:
+    """The work of a source, in pieces: its clips, in the order in which its examples need them, if
+    they recur; else its examples. To make this reads no audio, to take a piece does.
+
+    `places` and `pairs` are those of a source whose clips recur, else empty: where each clip is met
+    first, in the order of the rows of `clips`, and the rows of `pairs`.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.places: list[Place] = []
+        self.pairs: list[Row] = []
         if isinstance(source, Recurring):
-            rows = self._rows_in_places(split, source)
-        else:
-            rows = self._rows_told_apart(split, source)
-        for row in rows:
-            self.note(split, row["name"], row["sha256"])
-            yield row
+            self._plan(source)
 
-    def places(self, split: str, source: Recurring) -> list[Place]:
-        """Where each clip of a source whose clips recur is met first, in the order of the rows of
-        `clips`. No audio is read."""
+    def __len__(self) -> int:
+        return len(self.places) or len(self.source)
+
+    def __getitem__(self, number: int) -> Piece:
+        """Errors: AudioError for a clip that cannot be used; whatever else the source raises."""
+        if isinstance(self.source, Recurring):
+            return Piece([clip_row(self.source, self.places[number])])
+        example = self.source[number]
+        clips = zip(example.described_clips, example.waves, strict=True)
+        rows = [_clip_row(clip, wave, example) for clip, wave in clips]
+        return Piece(rows, _pair_row(self.source, number, example), bool(example.clips))
+
+    @property
+    def unit(self) -> str:
+        """What a piece is called."""
+        return "clip" if self.places else "pair"
+
+    def clip(self, number: int) -> Clip:
+        """The clip of a piece, of a source whose clips recur; no audio is read."""
+        index, which = self.places[number]
+        return described(self.source, index).clips[which]
+
+    def _plan(self, source: Recurring) -> None:
         numbers: dict[Clip, int] = {}
-        places: list[Place] = []
-        pairs = []
         for index in range(len(source)):
             example = source.described(index)
             for which, clip in enumerate(example.clips):
                 if clip not in numbers:
-                    numbers[clip] = len(places)
-                    places.append((index, which))
-            pairs.append(_pair_row(source, index, example, [numbers[c] for c in example.clips]))
-        self._remember(split, len(places), pairs)
-        return places
+                    numbers[clip] = len(numbers)
+                    self.places.append((index, which))
+            row = _pair_row(source, index, example)
+            self.pairs.append(row | _numbered([numbers[clip] for clip in example.clips]))
+
+
+class Joiner:
+    """Hands out each clip of the work of all splits once and remembers the rows of `pairs`."""
+
+    def __init__(self, works: Mapping[str, Work], progress: bool) -> None:
+        self.works = works
+        self.pairs: dict[str, list[Row]] = {}
+        known = {split: coverage_of(work.source) for split, work in works.items()}
+        self.report = TableReport(coverage={split: it for split, it in known.items() if it})
+        self._progress = progress
+        self._first_place: dict[str, tuple[str, str]] = {}
+
+    def clips(self, split: str, pieces: Iterable[Piece]) -> Iterator[Row]:
+        """The rows of `clips`, in the order in which the examples of `split` need them, of all
+        pieces of its work in turn.
+
+        Clips are the same when they have the same bytes and are described in the same way.
+        """
+        work = self.works[split]
+        numbers: dict[tuple[str, Clip | None], int] = {}
+        pairs = []
+        total, quiet = len(work), not self._progress
+        for piece in tqdm(pieces, f"build {split}", total, unit=work.unit, disable=quiet):
+            own = []
+            for row in piece.clips:
+                identity = (row["sha256"], _clip(row) if piece.named else None)
+                if identity not in numbers:
+                    numbers[identity] = len(numbers)
+                    self.note(split, row["name"], row["sha256"])
+                    yield row
+                own.append(numbers[identity])
+            if piece.pair is not None:
+                pairs.append(piece.pair | _numbered(own))
+        self._remember(split, len(numbers), work.pairs or pairs)
+
+    def planned(self, split: str) -> list[Place]:
+        """The places of a split whose clips recur, which somebody else makes the rows of."""
+        work = self.works[split]
+        self._remember(split, len(work.places), work.pairs)
+        return work.places
 
     def note(self, split: str, name: str, digest: str) -> None:
         """Report the clip `name` of `split` if an earlier split holds audio of this SHA-256."""
@@ -94,30 +160,6 @@ class Joiner:
             self.report.shared.append(
                 f"{first_split} {first_name} = {split} {name} (SHA-256 {digest})"
             )
-
-    def _rows_in_places(self, split: str, source: Recurring) -> Iterator[Row]:
-        places = self.places(split, source)
-        for place in tqdm(places, f"build {split}", unit="clip", disable=not self._progress):
-            yield clip_row(source, place)
-
-    def _rows_told_apart(self, split: str, source: Source) -> Iterator[Row]:
-        """Clips are the same when they have the same bytes and are described in the same way."""
-        numbers: dict[tuple[str, Clip | None], int] = {}
-        pairs = []
-        bar = tqdm(range(len(source)), f"build {split}", unit="pair", disable=not self._progress)
-        for index in bar:
-            example = source[index]
-            clips = zip(example.described_clips, example.waves, strict=True)
-            own = []
-            for which, (clip, wave) in enumerate(clips):
-                row = _clip_row(clip, wave, example)
-                identity = (row["sha256"], example.clips[which] if example.clips else None)
-                if identity not in numbers:
-                    numbers[identity] = len(numbers)
-                    yield row
-                own.append(numbers[identity])
-            pairs.append(_pair_row(source, index, example, own))
-        self._remember(split, len(numbers), pairs)
 
     def _remember(self, split: str, clips: int, pairs: list[Row]) -> None:
         self.pairs[split] = pairs
@@ -147,13 +189,19 @@ def _clip_row(clip: Clip, wave: np.ndarray, example: Example) -> Row:
     }
 
 
-def _pair_row(source: Source, index: int, example: Example, numbers: list[int]) -> Row:
+def _clip(row: Row) -> Clip:
+    return Clip(row["name"], tuple(row["captions"]), tuple(row["recordings"]))
+
+
+def _numbered(numbers: list[int]) -> Row:
     clip_1, clip_2 = (*numbers, NO_CLIP)[:2]
+    return {"clip_1": clip_1, "clip_2": clip_2}
+
+
+def _pair_row(source: Source, index: int, example: Example) -> Row:
     captions_1, captions_2 = (*_captions(source, index, example), (), ())[:2]
     return {
         "id": example.id,
-        "clip_1": clip_1,
-        "clip_2": clip_2,
         "references": list(example.captions),
         "edits": json.dumps(edits_to_rows(example.edits)),
         "labels": list(example.labels),

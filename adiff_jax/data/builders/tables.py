@@ -6,11 +6,12 @@ in the order of the source, and are written without tensorflow: `features.Audio`
 so the FLAC bytes are a scalar `Tensor` of dtype object.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,8 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 from adiff_jax.data.builders.on_beam import BeamRunner, numbered_rows, take_gathered
-from adiff_jax.data.builders.table_rows import Joiner, TableReport
+from adiff_jax.data.builders.shards import MadePieces, Shard, ShardReport, Shards
+from adiff_jax.data.builders.table_rows import Joiner, Piece, TableReport, Work
 from adiff_jax.data.builders.table_source import VERSION
 from adiff_jax.data.schema import Recurring, Source
 from adiff_jax.storage import is_remote, located, upload
@@ -28,16 +30,20 @@ def build_tables(
     source_by_split: Mapping[str, Source],
     out_dir: epath.PathLike,
     progress: bool = True,
-    beam: BeamRunner | None = None,
-) -> TableReport:
+    by: BeamRunner | Shard | None = None,
+    made_of: Mapping[str, str] = MappingProxyType({}),
+) -> TableReport | ShardReport:
     """Write `source_by_split` into the new directory `out_dir`, local or in a bucket. For a bucket
     they are made in a temporary folder (TMPDIR), which must have room for them.
 
-    With `beam`, its workers read and encode the clips. The rows and their order are the same.
+    `by` others than this process alone the clips are read and encoded; the rows and their order are
+    the same. The workers of a Beam runner do all of it. A shard is written below `out_dir`, and
+    nothing else; where there are shards, they are joined without `by`, and removed. For shards,
+    `made_of` says of every split whose source is not `Recurring` what tells it from others.
 
-    Errors: FileExistsError where there are tables already, ValueError for an empty split and, with
-    `beam`, for a source that is not `Recurring`; AudioError and whatever else a source raises,
-    which is BeamError where a worker raises it.
+    Errors: FileExistsError where there are tables already, ValueError for an empty split, with Beam
+    for a source that is not `Recurring`, and as `Shards`; AudioError and whatever else a source
+    raises, which is BeamError where a worker raises it.
     """
     out = located(out_dir)
     for name in ("clips", "pairs"):
@@ -50,6 +56,22 @@ def build_tables(
     for split, source in source_by_split.items():
         if len(source) == 0:
             raise ValueError(f"the source of split {split!r} holds no examples")
+    shards, beam = Shards(out), by if isinstance(by, BeamRunner) else None
+    if beam and shards.begun():
+        raise ValueError(f"{shards.folder} holds shards: join them without Beam, or remove it")
+    works = {split: Work(source) for split, source in source_by_split.items()}
+    if isinstance(by, Shard):
+        return shards.write(by, works, made_of, progress)
+    made = shards.made(works, made_of) if shards.begun() else None
+    report = _write_to(out, Joiner(works, progress), made, beam)
+    if made:
+        shards.remove()
+    return report
+
+
+def _write_to(
+    out: epath.Path, joiner: Joiner, made: MadePieces | None, beam: BeamRunner | None
+) -> TableReport:
     tfds.disable_progress_bar()  # ours knows the totals
     if is_remote(out):  # ArrayRecord writes to disks only
         if beam:
@@ -58,27 +80,31 @@ def build_tables(
                 "see: name a directory there, and copy it"
             )
         with TemporaryDirectory(prefix="adiff-") as folder:
-            report = _write(source_by_split, epath.Path(folder), progress, None)
+            _write(joiner, epath.Path(folder), made, None)
             upload(Path(folder), out)
-        return report
-    return _write(source_by_split, out, progress, beam)
+    else:
+        _write(joiner, out, made, beam)
+    return joiner.report
 
 
 def _write(
-    sources: Mapping[str, Source], out: epath.Path, progress: bool, beam: BeamRunner | None
-) -> TableReport:
-    joiner = Joiner(sources, progress)
+    joiner: Joiner, out: epath.Path, made: MadePieces | None, beam: BeamRunner | None
+) -> None:
+    def pieces(split: str) -> Iterable[Piece]:
+        work = joiner.works[split]
+        return made.of(split) if made else (work[number] for number in range(len(work)))
+
     if beam:
         _write_clips_on_beam(joiner, out, beam)
     else:
-        _prepare(Clips(joiner, lambda split: enumerate(joiner.clips(split)), out))
+        _prepare(Clips(joiner, lambda split: enumerate(joiner.clips(split, pieces(split))), out))
     _prepare(Pairs(joiner, lambda split: enumerate(joiner.pairs[split]), out))
-    return joiner.report
 
 
 def _write_clips_on_beam(joiner: Joiner, out: epath.Path, beam: BeamRunner) -> None:
     sources = {}
-    for split, source in joiner.sources.items():
+    for split, work in joiner.works.items():
+        source = work.source
         if not isinstance(source, Recurring):
             raise ValueError(
                 f"{type(source).__name__} must read its clips in order to tell them apart: build "
@@ -89,8 +115,7 @@ def _write_clips_on_beam(joiner: Joiner, out: epath.Path, beam: BeamRunner) -> N
     digests = {split: out / "clips" / f"digests-{split}.json" for split in sources}
 
     def rows(split: str) -> Any:
-        places = joiner.places(split, sources[split])
-        return numbered_rows(sources[split], places, digests[split])
+        return numbered_rows(sources[split], joiner.planned(split), digests[split])
 
     with beam.running() as options:
         _prepare(Clips(joiner, rows, out), beam_runner=beam.name, beam_options=options)
@@ -131,7 +156,7 @@ class _TableBuilder(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         del dl_manager
-        return {split: self._generate_examples(split) for split in self._joiner.sources}
+        return {split: self._generate_examples(split) for split in self._joiner.works}
 
     def _generate_examples(self, split: str) -> Any:
         return self._rows(split)
