@@ -49,6 +49,8 @@ def run_stack(
     def step(layer: Layer, x: jax.Array) -> jax.Array:
         return constrain(run(layer, x), ("batch", None, None))
 
+    if not layers:
+        return x
     x, first = constrain(x, ("batch", None, None)), layers[0]
     asked = first.is_initializing() or first.is_mutable_collection("intermediates")
     if not stack.scan or len(layers) == 1 or asked:

@@ -142,6 +142,11 @@ def test_scanned_layers_draw_dropout_each_for_itself_and_again_the_same(remat: b
     assert len(np.unique(one)) == 4  # kept by none, one, two and all of the layers
 
 
+def test_no_layers_change_nothing() -> None:
+    module = PrefixTransformer(0, 2, 2, stack=Stack(scan=True))
+    np.testing.assert_array_equal(module.apply({}, X, MASK), X)
+
+
 def test_what_layers_sow_is_there_when_it_is_asked_for() -> None:
     module, call = comparison(Stack(scan=True))
     _, state = module.apply(
