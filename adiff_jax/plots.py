@@ -127,7 +127,9 @@ def plot_curves(path_png: epath.PathLike, metrics_jsonl: epath.PathLike) -> None
 
     Raises ValueError when the file holds no measurement.
     """
-    lines = [json.loads(line) for line in located(metrics_jsonl).read_text().splitlines()]
+    text = located(metrics_jsonl).read_text()
+    # A process that was killed may have left half a line at the end.
+    lines = [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
     curves, reports = _curves(lines), [line for line in lines if line["kind"] == "goodput"]
     if not curves:
         raise ValueError(f"{metrics_jsonl} holds no line of kind train or evaluation to draw")
@@ -165,11 +167,12 @@ def plot_curves(path_png: epath.PathLike, metrics_jsonl: epath.PathLike) -> None
 def _draw_goodput(axis: "Axes", reports: Sequence[Mapping[str, Any]]) -> None:
     """A bar for each process that reported before it ended: minutes in steps, and in what keeps
     from them."""
-    names = [name for name in reports[0] if name not in ("kind", "step", "seconds")]
+    known = dict.fromkeys(name for report in reports for name in report)
+    names = [name for name in known if name not in ("kind", "step", "seconds")]
     minutes = np.array([report["seconds"] / 60 for report in reports])
     done, places = np.zeros(len(reports)), [f"to step {report['step']}" for report in reports]
     for name, colour in zip(names, GOODPUT_COLOURS, strict=False):
-        share = np.array([report[name] for report in reports])
+        share = np.array([report.get(name, 0.0) for report in reports])
         if share.any():
             label = "steps" if name == "goodput" else name.replace("_", " ")
             axis.barh(

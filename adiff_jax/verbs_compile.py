@@ -54,6 +54,11 @@ def compile(options: argparse.Namespace, rest: list[str]) -> None:
         sys.exit(0 if options.show_help else 2)
     if not options.topology and not options.rules:
         raise ValueError("which slice? Give --topology, such as v5e:4x4, or --rules")
+    of_programs = (options.json, options.table, options.quick, options.rows, options.only)
+    if options.rules and any(of_programs):
+        raise ValueError("--rules compiles nothing: leave out what is said of programs beside it")
+    if options.rows is not None and options.rows < 1:
+        raise ValueError(f"--rows is {options.rows}: say at least 1 example a device")
     from adiff_jax.aot import report
     from adiff_jax.aot.placements import placements, without_devices
     from adiff_jax.aot.plan import Plan, plan

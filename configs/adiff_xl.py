@@ -3,8 +3,8 @@ parameter, is split over eight devices.
 
     adiff convert gpt2 path/of/gpt2-xl runs/gpt2_xl
     adiff train configs/adiff_stage2.py --workdir runs/adiff_xl_stage2 --model.lm.layers 48 \\
-        --model.lm.heads 25 --model.lm.width 1600 --mesh.fsdp 8 --init runs/adiff_stage1 \\
-        --init runs/gpt2_xl
+        --model.lm.heads 25 --model.lm.width 1600 --model.stack.scan True \\
+        --model.stack.remat True --mesh.fsdp 8 --init runs/adiff_stage1 --init runs/gpt2_xl
     adiff train configs/adiff_xl.py --init runs/adiff_xl_stage2
     adiff compile configs/adiff_xl.py --topology v5e:4x4
 

@@ -109,7 +109,8 @@ def test_the_time_of_each_process_is_a_bar_of_what_it_was_spent_on(tmp_path, fig
         report = {"seconds": 120.0, "goodput": 0.5, "compile": 0.5 - restart, "restart": restart}
         lines.append({"step": step, "kind": "goodput", **report})
     metrics = tmp_path / "metrics.jsonl"
-    metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    metrics.write_text(text + '{"step": 10, "ki')  # killed while it wrote
     plots.plot_curves(tmp_path / "curves.png", metrics)
     *_, axis = figures[0].axes
     assert [label.get_text() for label in axis.get_yticklabels()] == ["to step 5", "to step 9"]

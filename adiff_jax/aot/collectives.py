@@ -153,7 +153,7 @@ class _Reader:
     def _times(self, loop: Instruction) -> int:
         if match := _TURNS.search(loop.rest):
             return int(match[1])
-        if bound := self._bound(loop):
+        if (bound := self._bound(loop)) is not None:
             return bound
         if self._turns:
             return self._turns.pop(0)
@@ -197,11 +197,10 @@ def _called(one: Instruction) -> list[str]:
     return [*_CALLED.findall(one.rest), *(name.strip().lstrip("%") for name in branches)]
 
 
-def _until(instructions: list[Instruction], place: int, end: str) -> Iterator[Instruction]:
-    for one in instructions[place + 1 :]:
-        if one.name == end:
-            return
-        yield one
+def _until(instructions: list[Instruction], end: str) -> list[Instruction]:
+    """Those before the one called `end`; none where there is no such."""
+    places = [place for place, one in enumerate(instructions) if one.name == end]
+    return instructions[: places[0]] if places else []
 
 
 def _is_covered(instructions: list[Instruction], place: int) -> bool:
@@ -209,7 +208,7 @@ def _is_covered(instructions: list[Instruction], place: int) -> bool:
     start = instructions[place]
     if start.name.startswith(_FUSED_START):
         end = start.name.replace("-start", "-done")
-        return any(one.operation in _WORK for one in _until(instructions, place, end))
+        return any(one.operation in _WORK for one in _until(instructions[place + 1 :], end))
     if not start.operation.endswith("-start"):
         return False
     operand = re.compile(rf"%?{re.escape(start.name)}\b(?![\w.-])")

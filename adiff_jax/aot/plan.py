@@ -16,6 +16,7 @@ from adiff_jax.aot.roofline import Roofline, roofline
 from adiff_jax.aot.topology import Slice
 from adiff_jax.aot.traffic import later_turns
 from adiff_jax.experiment import Experiment
+from adiff_jax.objectives import Captioning
 from adiff_jax.parallel.mesh import batch_shards, make_mesh
 from adiff_jax.train.flops import Flops, count
 
@@ -71,6 +72,8 @@ def plan(
     may take long. `quick` has the compiler optimise less than it does for a training. Raises
     ValueError when the mesh does not fit the slice or a batch.
     """
+    if only == "decode" and not isinstance(experiment.objective(), Captioning):
+        raise ValueError(f"{experiment.name} says no sentences: it has no decode step")
     found = Plan(experiment, slice, make_mesh(experiment.mesh, slice.devices), quick=quick)
     makers = {"train": train_step, "decode": decode_step}
     for make in makers.values() if only is None else (makers[only],):
@@ -112,7 +115,11 @@ def _measure(program: Program, slice: Slice, mesh: Mesh) -> Measured:
     devices = len(slice.devices)
     talk = _collectives(compiled, devices, program)
     accessed = costs.get("bytes accessed", 0.0) + later_turns(
-        program.traced.jaxpr, program.turns, program.rows, batch_shards(mesh)
+        program.traced.jaxpr,
+        program.turns,
+        program.rows,
+        batch_shards(mesh),
+        {leaf.shape for leaf in jax.tree.leaves(program.given["parameters"])},
     )
     moved, exposed = (0.0, 0.0) if talk is None else (talk.moved, talk.exposed)
     return Measured(

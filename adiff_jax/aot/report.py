@@ -184,6 +184,7 @@ def _json(program: Measured) -> dict[str, Any]:
         "collectives": None
         if talk is None
         else [{**vars(one), "moved": one.moved} for one in talk.found],
+        "unknown_loops": 0 if talk is None else talk.unknown_loops,
         "roofline": None
         if roof is None
         else {**vars(roof), "seconds": roof.seconds, "bound": roof.bound, "mfu": roof.mfu},

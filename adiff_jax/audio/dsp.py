@@ -34,7 +34,7 @@ def _frames(
     runs = -(-size // hop)  # of `hop` samples, that a frame goes over
     needed = (count + runs - 1) * hop
     x = x[:, first : first + needed]
-    cut = jnp.pad(x, ((0, 0), (0, needed - x.shape[1]))).reshape(x.shape[0], -1, hop)
+    cut = jnp.pad(x, ((0, 0), (0, needed - x.shape[1]))).reshape(x.shape[0], count + runs - 1, hop)
     parts = [cut[:, run : run + count, : size - run * hop] for run in range(runs)]
     return jnp.concatenate(parts, axis=-1)
 

@@ -236,7 +236,7 @@ def _take(hypotheses: Hypotheses, places: Int[Array, "b n"]) -> Hypotheses:
 
     def take(leaf: jax.Array) -> jax.Array:
         here = chosen if leaf.ndim == 2 else chosen[..., None]
-        return jnp.where(here, leaf[:, None], 0).sum(axis=2)
+        return jnp.where(here, leaf[:, None], 0).sum(axis=2, dtype=leaf.dtype)
 
     return jax.tree.map(take, hypotheses)
 

@@ -108,11 +108,12 @@ def _lstm_backward(
         gates, (by_state, cell) = pull((hidden, after[1]))
         return (by_state + gates @ w_hidden.T, cell), gates
 
-    zeros = jnp.zeros_like(states[0][0])
+    zeros = jnp.zeros(states[0].shape[1:], states[0].dtype)
     _, by_gates = jax.lax.scan(
         step, (zeros, zeros), (outputs, gates, states, valid), reverse=not reverse
     )
-    return by_gates, None, jnp.einsum("fbh,fbg->hg", states[0], by_gates)
+    by_weights = jnp.einsum("fbh,fbg->hg", states[0], by_gates)
+    return by_gates, None, by_weights.astype(w_hidden.dtype)
 
 
 lstm.defvjp(_lstm_forward, _lstm_backward)

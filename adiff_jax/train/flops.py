@@ -6,7 +6,8 @@ other loops times the turns that the caller knows, what `remat` computes again a
 backward pass holds it once more), branches by the costliest. Counted are matrix products and
 convolutions, two operations for each product that is added; of a convolution only the taps that
 meet an element of the input. Everything else, softmax and norms among it, is left out: a model's
-own operations in the sense of "model FLOPs utilisation".
+own operations in the sense of "model FLOPs utilisation", but with `remat`, where what is computed
+again makes it what is called "hardware FLOPs utilisation".
 """
 
 from collections.abc import Iterator, Sequence
@@ -69,10 +70,11 @@ def _count(jaxpr: Any, turns: list[int]) -> Flops:
             case "scan":
                 found += _count(params["jaxpr"].jaxpr, turns) * params["length"]
             case "while":
-                if not turns:
+                now = turns.pop(0) if turns else None
+                body = _count(params["body_jaxpr"].jaxpr, turns)
+                if now is None and body.count:
                     raise UnknownLoopError("a while loop without its number of turns")
-                now = turns.pop(0)
-                found += _count(params["body_jaxpr"].jaxpr, turns) * now
+                found += body * (now or 0)
             case "cond":
                 branches = [_count(branch.jaxpr, turns) for branch in params["branches"]]
                 found += max(branches, key=lambda branch: branch.passes)

@@ -80,6 +80,7 @@ def test_a_collective_that_fusions_carry_on_counts_once_and_can_overlap() -> Non
     found = only(program(start, work, done, before=carried))
     assert (found.kind, found.payload, found.exposed) == ("all-gather", 1024, False)
     assert only(program(start, done, work, before=carried)).exposed
+    assert only(program(start, work, done.replace("done.2", "done.5"), before=carried)).exposed
 
 
 def loop(attributes: str = "") -> tuple[str, str]:

@@ -36,6 +36,10 @@ def test_a_clip_too_short_to_reflect_is_refused_with_the_way_out() -> None:
         dsp.power_spectrum(jnp.zeros((1, 512)), 1024, 160, 0, 513)
 
 
+def test_no_clips_are_no_error() -> None:
+    assert dsp.power_spectrum(jnp.zeros((0, 600)), 256, 64, 0, 129).shape == (0, 10, 129)
+
+
 @pytest.mark.parametrize("scale", ["slaney", "htk"])
 def test_mel_scales_are_inverted_exactly(scale: dsp.MelScale) -> None:
     hz = np.array([0.0, 60.0, 999.9, 1000.0, 1000.1, 7800.0, 22050.0])

@@ -182,7 +182,7 @@ def test_twenty_kills(tmp_path: Path, long: Path, victims: tuple[int, ...]) -> N
             for victim in victims:
                 pod.kill(victim)
             if len(victims) == 1:
-                ends_soon(pod, 1 - victims[0])
+                assert ends_soon(pod, 1 - victims[0]) not in (0, 2, 143)
     run = finish(tmp_path, steps=MANY_STEPS)
     assert measured(run) == measured(long)
     jax.tree.map(

@@ -73,6 +73,15 @@ def test_gradients_are_those_of_the_loop_written_out(reverse: bool) -> None:
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
+def test_gradients_keep_their_types_and_no_frames_are_no_error() -> None:
+    inputs, weights = jnp.ones((0, 3, 20)), jnp.ones((5, 20), jnp.bfloat16)
+    by_inputs, by_weights = jax.grad(
+        lambda i, w: lstm(i, jnp.ones((0, 3), bool), w, False).sum(), argnums=(0, 1)
+    )(inputs, weights)
+    assert (by_inputs.shape, by_weights.dtype) == (inputs.shape, jnp.bfloat16)
+    assert not by_weights.any()
+
+
 def test_devices_that_split_the_rows_do_not_talk_at_every_frame() -> None:
     rows = batch_sharding(make_mesh(MeshConfig()))
     inputs, mask = (jnp.zeros((8, 6, 4)), jnp.ones((8, 6), bool))

@@ -40,7 +40,7 @@ def sent(rows: int, stack: Stack) -> float:
 
 
 def test_with_fsdp_devices_send_parameters_and_gradients_and_no_activations() -> None:
-    few, many, scanned = sent(8, Stack()), sent(64, Stack()), sent(64, Stack(scan=True, remat=True))
-    assert few > 0
-    assert many == few
-    assert scanned < 2 * many  # parameters once more, for what is computed again
+    few, many = sent(8, Stack()), sent(64, Stack())
+    assert few == many > 0
+    both = Stack(scan=True, remat=True)
+    assert sent(64, both) == sent(8, both)

@@ -44,7 +44,12 @@ def test_without_a_config_it_says_how_it_is_used(capsys: pytest.CaptureFixture[s
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
-    [([], "which slice"), (["--topology", "v5litepod-16"], r"no topology 'v5litepod-16'; there")],
+    [
+        ([], "which slice"),
+        (["--rules", "--quick"], "--rules compiles nothing"),
+        (["--topology", "v5e:2x4", "--rows", "0"], "--rows is 0"),
+        (["--topology", "v5litepod-16"], r"no topology 'v5litepod-16'; there"),
+    ],
 )
 def test_a_slice_must_be_named_and_exist(
     config: str, capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str

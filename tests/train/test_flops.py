@@ -69,6 +69,13 @@ def test_loops_take_the_turns_that_they_are_given_in_order() -> None:
         flops(looped, SQUARE, turns=(3, 5, 7))
 
 
+def test_a_loop_of_unknown_length_without_products_is_no_matter() -> None:
+    def counting(x: jax.Array) -> jax.Array:
+        return jax.lax.while_loop(lambda i: i < 3, lambda i: i + 1, 0) + x @ x
+
+    assert flops(counting, SQUARE) == ONE
+
+
 def test_what_remat_computes_again_counts_again() -> None:
     def layer(x: jax.Array) -> jax.Array:
         return jnp.tanh(x @ x) @ x

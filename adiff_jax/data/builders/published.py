@@ -42,9 +42,13 @@ def build_published(
         }
     if not any(unusable.values()):
         try:
-            return build_tables(sources, out, progress, by)
+            built = build_tables(sources, out, progress, by)
         except UnusableClips as error:
             unusable = error.problems
+        else:
+            if isinstance(by, Shard):  # what an earlier attempt could not read is there now
+                (out / f"missing-{by}.txt").unlink(missing_ok=True)
+            return built
     missing = list(dict.fromkeys(name for found in unusable.values() for name in found))
     if isinstance(by, Shard):
         file = out / f"missing-{by}.txt"

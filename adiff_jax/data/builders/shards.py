@@ -12,7 +12,7 @@ is joined until a command is told to, since of several that finish at once none 
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 from zipfile import BadZipFile, ZipFile
@@ -122,7 +122,8 @@ class Shards:
                 f"{self.folder} lacks the shards {names}{more}: make them with --shard, or remove "
                 "it to build without shards"
             )
-        return MadePieces([self._file(Shard(part, parts)) for part in range(parts)])
+        files = [self._file(Shard(part, parts)) for part in range(parts)]
+        return MadePieces({str(file): mappable(file) for file in files})
 
     def remove(self) -> None:
         """Remove them all."""
@@ -167,15 +168,15 @@ class Shards:
 
 @dataclass(frozen=True)
 class MadePieces:
-    """The pieces of the work in the files of all shards."""
+    """The pieces of the work in the files of all shards: by name, and where they lie on a disk."""
 
-    files: Sequence[epath.Path]
+    files: Mapping[str, epath.PathLike]
 
     def of(self, split: str) -> Iterator[Piece]:
         """Those of a split in turn. ValueError names a file that cannot be read."""
-        for file in self.files:
+        for file, local in self.files.items():
             try:
-                with ZipFile(mappable(file)) as archive:
+                with ZipFile(local) as archive:
                     for held in json.loads(archive.read(f"{split}.json")):
                         piece = Piece(**held)
                         flacs = [archive.read(_flac(row)) for row in piece.clips]
