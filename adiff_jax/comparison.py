@@ -47,7 +47,8 @@ def compare_answers(first: str, second: str, split: str = "") -> str:
     except TooFewRecordings as error:
         differences, without = {}, f"\nno differences: {error}\n"
     return (
-        f"split {name}, {len(truths)} examples\nfirst: {files[0]}\nsecond: {files[1]}\n\n"
+        f"split {name}, {len(truths)} examples\nfirst: {files[0]}\nsecond: {files[1]}\n"
+        f"sentences with other words: {_differing(*files)}\n\n"
         f"{difference_table(one.scores, other.scores, differences)}{without}\n"
         f"first - second with paired {_CONFIG.level:.0%} intervals, clustered by recording; how\n"
         "much another training of either would differ is not in them (`adiff ablate` sees seeds)\n"
@@ -98,6 +99,21 @@ def _scored(file: epath.Path, truths: Sequence[Truth]) -> Scored:
                 f"{row.references[0]!r}, the split {references[row.id]}"
             )
     return measure(rows, truths, _CONFIG, readers=readers_of(truths))
+
+
+def _differing(*files: epath.Path) -> str:
+    """How many answers are not the same, and by how much the log-probabilities of these differ at
+    most: little where one model has said both on other devices, whose sums near-ties hang on."""
+    first, second = ({row.id: row for row in read_predictions(file)} for file in files)
+    pairs = [(row, second[name]) for name, row in first.items() if name in second]
+    others = [(a, b) for a, b in pairs if a.text != b.text]
+    gaps = [
+        abs(a.logprob - b.logprob)
+        for a, b in others
+        if a.logprob is not None and b.logprob is not None
+    ]
+    least = f", log-probabilities up to {max(gaps):.2g} apart" if gaps else ""
+    return f"{len(others)} of {len(pairs)}{least}"
 
 
 def _check_there(path: epath.Path) -> None:

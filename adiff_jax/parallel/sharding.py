@@ -88,6 +88,26 @@ def rules_table(abstract_tree: Any, mesh: Mesh | AbstractMesh, rules: Rules) -> 
     ]
 
 
+def undivided(abstract_tree: Any, mesh: Mesh | AbstractMesh, rules: Rules) -> str:
+    """A sentence on the large leaves that are copied whole since no axis of theirs is a multiple of
+    `fsdp`; "" where there are none."""
+    fsdp = mesh.shape["fsdp"]
+    sizes = [
+        prod(shape)
+        for path, shape, spec in rules_table(abstract_tree, mesh, rules)
+        if prod(shape) >= rules.fsdp_from
+        and not any(spec)
+        and not any(re.search(rule.pattern, path) for rule in rules.ordered)
+    ]
+    if fsdp == 1 or not sizes:
+        return ""
+    return (
+        f"{len(sizes)} large leaves of the state, {sum(sizes):,} numbers, are copied whole to "
+        f"every device: none of their sizes is a multiple of mesh.fsdp={fsdp}; take another, such "
+        "as a power of two"
+    )
+
+
 def tree_shardings(abstract_tree: Any, mesh: Mesh, rules: Rules) -> Any:
     """The same tree with a NamedSharding for every leaf."""
     placements = rules_table(abstract_tree, mesh, rules)

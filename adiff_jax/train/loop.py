@@ -24,7 +24,7 @@ from adiff_jax.arrays import Batch
 from adiff_jax.checkpoint.checkpoints import Checkpoints, Keep
 from adiff_jax.checkpoint.run_directory import RunDirectory
 from adiff_jax.parallel.mesh import check_divides, put_batch, replicated
-from adiff_jax.parallel.sharding import Rules
+from adiff_jax.parallel.sharding import Rules, undivided
 from adiff_jax.protocol import Objective, Variables
 from adiff_jax.train.compilation import CompiledStep
 from adiff_jax.train.feed import Arrays, Batches, Idleness, fetch
@@ -183,6 +183,9 @@ def fit(
             config.wandb_project,
             goodput,
         )
+
+        if copied := undivided(abstract, mesh, config.sharding):
+            progress.say(copied)
 
         def settle(dispatched: _Dispatched | None) -> None:
             """Log a step; stop if it was refused. `state` is then still the one before it."""

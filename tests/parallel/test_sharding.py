@@ -8,7 +8,7 @@ import pytest
 from jax.sharding import PartitionSpec
 
 from adiff_jax.parallel.mesh import MeshConfig, make_mesh
-from adiff_jax.parallel.sharding import Rule, Rules, rules_table, tree_shardings
+from adiff_jax.parallel.sharding import Rule, Rules, rules_table, tree_shardings, undivided
 
 PARAMS = {
     "encoder": {"Conv_0": {"kernel": jnp.zeros((3, 3, 8, 64)), "bias": jnp.zeros(64)}},
@@ -41,6 +41,16 @@ def test_large_leaves_without_a_rule_are_split_along_their_largest_divisible_axi
     assert found["params/head/scale"] == PartitionSpec()  # 63 x 65: nothing divides by 4
     assert found["params/encoder/Conv_0/bias"] == PartitionSpec()  # small
     assert set(specs(Rules(fsdp_from=1), MeshConfig()).values()) == {PartitionSpec()}
+
+
+def test_large_leaves_that_fsdp_does_not_divide_are_counted_in_a_sentence() -> None:
+    tree = {name: jax.ShapeDtypeStruct((7, 100), jnp.float32) for name in ("odd", "ruled")}
+    tree |= {"even": jax.ShapeDtypeStruct((8, 100), jnp.float32), "few": jnp.zeros(3)}
+    rules = Rules((Rule("ruled"),), fsdp_from=500)
+    said = undivided(tree, make_mesh(MeshConfig(fsdp=8)), rules)
+    assert said.startswith("1 large leaves of the state, 700 numbers") and "mesh.fsdp=8" in said
+    assert undivided(tree, make_mesh(MeshConfig()), rules) == ""
+    assert undivided({"even": tree["even"]}, make_mesh(MeshConfig(fsdp=8)), rules) == ""
 
 
 def test_a_rule_without_axes_copies_a_large_leaf() -> None:

@@ -90,6 +90,19 @@ def test_a_run_is_compared_with_its_answers_under_a_control(runs: Path) -> None:
     assert rows_of(table)["attributes.f1"][2] == "+100.0"
 
 
+def test_answers_that_differ_are_counted_and_how_near_they_were(runs: Path) -> None:
+    files = []
+    for name, words, logprob in (("a", "what", -7.0), ("b", "which", -7.25)):
+        truth, *rest = truths()
+        rows = [Prediction(truth.id, words, (1,), logprob)]
+        rows += [Prediction(other.id, "the same", (2,), -3.0) for other in rest]
+        files.append(runs / "first" / "predictions" / f"pairs.{name}.jsonl")
+        write_predictions(files[-1], rows)
+    table = compare_answers(*map(str, files))
+    assert "with other words: 1 of 24, log-probabilities up to 0.25 apart" in table
+    assert "other words: 0 of 24\n" in compare_answers(str(files[0]), str(files[0]))
+
+
 def test_two_runs_are_compared_by_their_directories(runs: Path) -> None:
     table = rows_of(compare_answers(str(runs / "second"), str(runs / "first")))
     first, second, difference, interval = table["events.f1"]
