@@ -9,6 +9,7 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from adiff_jax.arrays import Batch
 from adiff_jax.matching import AnotherCaption, EpochCaption, Matching, Negative
@@ -80,6 +81,7 @@ def learnt(negative: Negative, steps: int) -> tuple[float, float]:
     )
 
 
+@pytest.mark.slow
 def test_the_published_negative_is_told_by_the_sentence_alone() -> None:
     accuracy, caption_only = learnt(EpochCaption(), 60)
     assert accuracy > 0.95
