@@ -7,7 +7,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from adiff_jax.checkpoint.checkpoints import CheckpointError, Checkpoints, Keep
+from adiff_jax.checkpoint.checkpoints import CheckpointError, Checkpoints
+from adiff_jax.checkpoint.keep import Keep
 from adiff_jax.checkpoint.run_directory import RunDirectory
 from adiff_jax.data.schema import Source
 from adiff_jax.data.tokenizers import Tokenizer, load_tokenizer

@@ -6,47 +6,25 @@ stay. A save that fails is reported and training goes on; a checkpoint that cann
 aside, loudly, in favour of the one before it.
 """
 
+import itertools
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 from jax.experimental import multihost_utils
-from orbax.checkpoint.checkpoint_managers import PreservationPolicy
 
+from adiff_jax.checkpoint.keep import Keep, KeepLastAndBest
+from adiff_jax.checkpoint.together import Gate, anywhere, first_word
 from adiff_jax.storage import located
 
 
 class CheckpointError(RuntimeError):
     """No checkpoint that serves; the message says which were tried, and the way out."""
-
-
-@dataclass(frozen=True)
-class Keep:
-    """Which checkpoints stay: the `last` newest and, with a `best_metric`, the best of all."""
-
-    last: int = 2
-    best_metric: str = ""
-    best_mode: Literal["max", "min"] = "max"
-
-
-class _KeepLastAndBest(PreservationPolicy):
-    """Orbax asks this after every save. (Its own best-of policy cannot open a directory in which
-    one file of scores is broken.)"""
-
-    def __init__(self, last: int, best: Callable[[Sequence[int]], int | None]) -> None:
-        self._last, self._best = last, best
-
-    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
-        del context
-        steps = [checkpoint.step for checkpoint in checkpoints]
-        stay = {*steps[-self._last :], self._best(steps)}
-        return [step in stay for step in steps]
 
 
 def _print_failure(step: int, error: Exception) -> None:
@@ -70,15 +48,24 @@ class Checkpoints:
         self._keep, self._on_failure, self._read_only = keep, on_failure, read_only
         self._metrics: dict[int, Mapping[str, float]] = {}
         self._opened: ocp.CheckpointManager | None = None
+        self._gate = Gate()
+        self._numbers = itertools.count()
         self._saving: int | None = None
 
     def _manager(self) -> ocp.CheckpointManager:
         if self._opened is None:
+            self._gate = Gate()
+            # No barrier of a manager is taken for one of the manager before it.
+            number = f"{next(self._numbers)}"
             options = ocp.CheckpointManagerOptions(
                 create=not self._read_only,
                 read_only=self._read_only,
                 cleanup_tmp_directories=not self._read_only,
-                preservation_policy=_KeepLastAndBest(self._keep.last, self._best),
+                preservation_policy=KeepLastAndBest(self._keep.last, self._best),
+                async_options=ocp.AsyncOptions(barrier_sync_fn=self._gate),
+                multiprocessing_options=ocp.options.MultiprocessingOptions(
+                    barrier_sync_key_prefix=number
+                ),
             )
             handlers = {"state": ocp.PyTreeCheckpointHandler(), "step": ocp.JsonCheckpointHandler()}
             self._opened = ocp.CheckpointManager(
@@ -155,13 +142,25 @@ class Checkpoints:
             self._on_failure(step, error)
 
     def wait(self) -> None:
-        """Until the save under way is on disk, or has been reported as failed."""
+        """Until the save under way is on disk, or has been reported as failed.
+
+        Called by all processes: where one cannot write, the save has failed in all.
+        """
         if self._saving is not None:
             step, self._saving = self._saving, None
-            try:
-                self._manager().wait_until_finished()
-            except Exception as error:  # of any kind, raised in the background thread
-                self._fail(step, error)
+            together = self._gate.wait_for(self._manager())
+            # What waits for a process that has failed is left to itself.
+            error = self._finish() if together or self._gate.failed else None
+            if reason := first_word("" if error is None else _first_line(error)):
+                self._fail(step, error or RuntimeError(reason))
+
+    def _finish(self) -> Exception | None:
+        """Wait for the save under way, here; why it failed."""
+        try:
+            self._manager().wait_until_finished()
+        except Exception as error:  # of any kind, raised in the background thread
+            return error
+        return None
 
     def _fail(self, step: int, error: Exception) -> None:
         self._opened = None  # the next call opens afresh, free of this error's traces
@@ -169,8 +168,15 @@ class Checkpoints:
         self._on_failure(step, error)
 
     def close(self) -> None:
-        """Finish the save under way and release the directory."""
-        self.wait()
+        """Finish the save under way and release the directory.
+
+        For itself: a process that ends early is not met by the others. `wait` before it where they
+        go on together.
+        """
+        if self._saving is not None:
+            step, self._saving = self._saving, None
+            if (error := self._finish()) is not None:
+                self._fail(step, error)
         if self._opened is not None:
             self._opened.close()
             self._opened = None
@@ -186,7 +192,7 @@ class Checkpoints:
         for step in reversed(self.steps()):
             state, error = self._try_restore(step, abstract_state)
             # decided by all processes, which must begin at the same step
-            if not _anywhere(error is not None):
+            if not any(anywhere(error is not None)):
                 return step, state
             failures.append(self._set_aside(step, error))
         if failures:
@@ -256,13 +262,6 @@ class Checkpoints:
 
 def _step_item(step: int, metrics: Mapping[str, float]) -> Any:
     return ocp.args.JsonSave({"step": step, "metrics": dict(metrics)})
-
-
-def _anywhere(here: bool) -> bool:
-    """Whether it is so on any process; called by all of them."""
-    if jax.process_count() == 1:
-        return here
-    return bool(multihost_utils.process_allgather(np.array(here)).any())
 
 
 def _first_line(error: Exception) -> str:

@@ -21,7 +21,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from adiff_jax.arrays import Batch
-from adiff_jax.checkpoint.checkpoints import Checkpoints, Keep
+from adiff_jax.checkpoint.checkpoints import Checkpoints
+from adiff_jax.checkpoint.keep import Keep
 from adiff_jax.checkpoint.run_directory import RunDirectory
 from adiff_jax.parallel.mesh import check_divides, put_batch, replicated
 from adiff_jax.parallel.sharding import Rules, undivided

@@ -12,7 +12,8 @@ from flax import struct
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from adiff_jax.checkpoint import checkpoints as room
-from adiff_jax.checkpoint.checkpoints import CheckpointError, Checkpoints, Keep
+from adiff_jax.checkpoint.checkpoints import CheckpointError, Checkpoints
+from adiff_jax.checkpoint.keep import Keep
 
 
 class Moments(NamedTuple):
@@ -186,7 +187,7 @@ def test_a_checkpoint_that_another_process_cannot_read_is_set_aside_by_all(
 ) -> None:
     saved(tmp_path / "c", 1, 2).close()
     elsewhere = iter([True, False])
-    monkeypatch.setattr(room, "_anywhere", lambda here: here or next(elsewhere))
+    monkeypatch.setattr(room, "anywhere", lambda here: (here or next(elsewhere),))
     restored = Checkpoints(tmp_path / "c").restore(abstract(state_at(0), mesh_of(1)))
     assert restored is not None and restored[0] == 1
     assert (tmp_path / "c" / "unreadable-2").is_dir()

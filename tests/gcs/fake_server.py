@@ -37,11 +37,21 @@ class Storage:
     uploads: dict[str, tuple[str, str, dict[str, str], bytearray]] = field(default_factory=dict)
     generations: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     lock: threading.Lock = field(default_factory=threading.Lock)
+    refused: str = ""  # a regular expression; "" is none
 
     def names(self, bucket: str) -> list[str]:
         """What a bucket holds, in the order of a listing."""
         with self.lock:
             return sorted(self.buckets[bucket])
+
+    @contextmanager
+    def refusing(self, names: str) -> Iterator[None]:
+        """Nothing that matches this regular expression can be written, as without the right to."""
+        self.refused = names
+        try:
+            yield
+        finally:
+            self.refused = ""
 
     def put(self, bucket: str, name: str, content: bytes) -> Stored:
         """A new version of an object, in place of the last one."""
@@ -202,6 +212,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _store(self, bucket: str, name: str, options: dict[str, str], content: bytes) -> _Answer:
         self._check(self._objects(bucket).get(name), options)
+        refused = self.server.storage.refused
+        if refused and re.search(refused, name):
+            raise _Refused(403, f"{name} may not be written")
         return _as_json(_metadata(bucket, name, self.server.storage.put(bucket, name, content)))
 
 

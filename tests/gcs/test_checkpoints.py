@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from adiff_jax.checkpoint.checkpoints import Checkpoints, Keep
+from adiff_jax.checkpoint.checkpoints import Checkpoints
+from adiff_jax.checkpoint.keep import Keep
 from adiff_jax.checkpoint.run_directory import RunDirectory, RunDirectoryError
 from adiff_jax.storage import upload
 from tests.gcs.fake_server import Storage

@@ -1,12 +1,10 @@
 """Jobs of several processes, killed, stopped and started again: as if nothing had happened."""
 
-import json
 import random
 import re
 import signal
 import time
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -15,52 +13,15 @@ import pytest
 from adiff_jax.checkpoint.checkpoints import Checkpoints
 from adiff_jax.train.watchdog import EXIT_CODE
 from tests.jobs.pod import Pod
+from tests.jobs.tiny_jobs import STEPS, finish, lines, measured, reached, start, state_of
 
-STEPS = 40
 MANY_STEPS = 160  # for twenty kills of some steps each
-CLOCKED = re.compile("second|share")
-
-
-def lines(run: Path, kind: str) -> list[dict[str, Any]]:
-    path = run / "metrics.jsonl"
-    text = path.read_text() if path.exists() else ""
-    found = [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
-    return [line for line in found if line["kind"] == kind]
-
-
-def measured(run: Path) -> list[dict[str, Any]]:
-    """The log without what a clock gave."""
-    return [
-        {name: value for name, value in line.items() if not CLOCKED.search(name)}
-        for line in lines(run, "train") + lines(run, "evaluation")
-    ]
-
-
-def reached(run: Path) -> int:
-    return max((line["step"] for line in lines(run, "train")), default=0)
-
-
-def start(where: Path, processes: int = 2, steps: int = STEPS, pause: float = 0.03) -> Pod:
-    """The job, its processes in directories that are there from the last time; `run` is shared."""
-    command = ["tests.train.train_tiny", str(where / "run"), str(steps), str(pause)]
-    return Pod(where, processes, 8 // processes, command)
-
-
-def finish(where: Path, processes: int = 2, steps: int = STEPS) -> Path:
-    with start(where, processes, steps, pause=0.0) as pod:
-        codes = pod.wait()
-        assert codes == [0] * processes, pod.log(0)[-4000:] + pod.log(processes - 1)[-4000:]
-    return where / "run"
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run directory of a job of two processes that nothing interrupted."""
     return finish(tmp_path_factory.mktemp("whole"))
-
-
-def state_of(run: Path, step: int = STEPS) -> Any:
-    return Checkpoints(run / "checkpoints", read_only=True).restore_variables(step)
 
 
 def ends_soon(pod: Pod, number: int, within: float = 45.0) -> int:

@@ -1,6 +1,7 @@
 """Runs the scripts of `launch/`, with stand-ins for the programs that they call."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ def environment(programs: Path | None, **more: str) -> dict[str, str]:
 
 
 def start(script: str, *arguments: object, **environment_of: str) -> subprocess.Popen[str]:
-    """A script that runs; `stop` or `communicate` ends it."""
+    """A script that runs; a signal or `communicate` ends it."""
     programs = environment_of.pop("programs", None)
     return subprocess.Popen(
         [str(LAUNCH / script), *map(str, arguments)],
@@ -28,7 +29,14 @@ def start(script: str, *arguments: object, **environment_of: str) -> subprocess.
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=_hear_signals,
     )
+
+
+def _hear_signals() -> None:
+    """A shell whose parent ignores them, such as one behind `nohup` or `&`, could not trap them."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def launch(

@@ -15,7 +15,8 @@ import jax
 import numpy as np
 import pytest
 
-from adiff_jax.checkpoint.checkpoints import Checkpoints, Keep
+from adiff_jax.checkpoint.checkpoints import Checkpoints
+from adiff_jax.checkpoint.keep import Keep
 from adiff_jax.checkpoint.run_directory import RunDirectory, RunDirectoryError
 from adiff_jax.parallel.mesh import MeshConfig, make_mesh
 from adiff_jax.train.interruption import Interrupted

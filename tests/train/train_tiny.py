@@ -10,11 +10,11 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from etils import epath
 
 from adiff_jax import verbs_job
 from adiff_jax.checkpoint.run_directory import RunDirectory
@@ -50,7 +50,7 @@ def evaluate(state: TrainState, step: int) -> dict[str, float]:
 
 
 def train(
-    run: Path, steps: int, seconds_per_batch: float = 0.0, hangs_at: int | None = None
+    run: epath.PathLike, steps: int, seconds_per_batch: float = 0.0, hangs_at: int | None = None
 ) -> TrainState:
     """Train, or go on training, in `run`."""
 
@@ -72,7 +72,7 @@ if __name__ == "__main__":
     verbs_job.join(parser.parse_args(["--join-timeout", "60", "--heartbeat", "5"]))
     enable_compile_cache()
     try:
-        train(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), *map(int, sys.argv[4:]))
+        train(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), *map(int, sys.argv[4:]))
     except BaseException as end:
         verbs_job.leave_after(end, "train")
         raise

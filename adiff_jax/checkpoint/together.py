@@ -1,0 +1,97 @@
+"""What the processes of a job find out together when they save and read checkpoints."""
+
+import threading
+import time
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
+from orbax.checkpoint import multihost
+
+POLL_SECONDS = 0.1
+TEXT_BYTES = 300
+
+
+def anywhere(*here: bool) -> tuple[bool, ...]:
+    """Of each statement, whether it is so in any process; called by all of them alike."""
+    return tuple(bool(said.any()) for said in _everywhere(np.array(here)).T)
+
+
+def first_word(text: str) -> str:
+    """What the first process that says something says, with its number; called by all alike."""
+    mine = np.zeros(TEXT_BYTES, np.uint8)
+    begin = np.frombuffer(text.encode()[:TEXT_BYTES], np.uint8)
+    mine[: begin.size] = begin
+    for number, row in enumerate(_everywhere(mine)):
+        if row.any():
+            said = row.tobytes().rstrip(b"\0").decode(errors="ignore")
+            return said if jax.process_count() == 1 else f"process {number}: {said}"
+    return ""
+
+
+def _everywhere(mine: np.ndarray) -> np.ndarray:
+    """(processes, *shape of mine)."""
+    if jax.process_count() == 1:
+        return mine[None]
+    return np.asarray(multihost_utils.process_allgather(mine))
+
+
+class Gate:
+    """Orbax's barrier between the threads that save, with a way out.
+
+    A process that cannot write does not come to the barrier where the others wait for the end of
+    the save; left alone, they would wait for 20 minutes, orbax's limit for one.
+    """
+
+    def __init__(self) -> None:
+        self._given_up: Future[None] = Future()
+        self._committed = False
+        self.failed = False
+        """Whether this process could not save."""
+
+    def __call__(self, *, key: str, timeout_ms: int) -> None:
+        """Return when all processes have come.
+
+        Once it is given up, nobody waits: RuntimeError, but not where the reason is known.
+        """
+        in_background = threading.current_thread() is not threading.main_thread()
+        if in_background and "async_" not in key and not self._committed:
+            self.failed = True  # orbax has skipped the barriers of the commit
+        arrived: Future[None] = Future()
+
+        def arrive() -> None:
+            try:
+                multihost.get_barrier_sync_fn()(key=key, timeout_ms=timeout_ms)
+            except Exception as error:  # of any kind: raised where it is waited for
+                arrived.set_exception(error)
+            else:
+                arrived.set_result(None)
+
+        # A daemon: it may wait on when nobody else does, and must not hold up the exit.
+        threading.Thread(target=arrive, name=f"barrier {key}", daemon=True).start()
+        if arrived in wait((arrived, self._given_up), return_when=FIRST_COMPLETED).done:
+            arrived.result()
+        elif not self.failed:
+            raise RuntimeError("given up, as another process could not save")
+        self._committed |= "async_commit_complete" in key
+
+    def wait_for(self, manager: ocp.CheckpointManager) -> bool:
+        """Whether the save under way has ended well in all processes; called by all of them.
+
+        False as soon as one has failed, whatever the others wait for.
+        """
+        failed = False
+        if jax.process_count() > 1:
+            saving, failed = self._state(manager)
+            while saving and not failed:
+                time.sleep(POLL_SECONDS)
+                saving, failed = self._state(manager)
+        self._committed = False
+        if failed:
+            self._given_up.set_result(None)
+        return not failed
+
+    def _state(self, manager: ocp.CheckpointManager) -> tuple[bool, ...]:
+        return anywhere(manager.is_saving_in_progress(), self.failed)
