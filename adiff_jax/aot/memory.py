@@ -36,7 +36,8 @@ def memory(compiled: jax.stages.Compiled, given: Mapping[str, Any]) -> dict[str,
     `padding` is what the compiler's layouts add to the arguments (less than nothing where an
     argument is not read, and so not kept). `output` is what comes out and is not written over an
     argument. `temporaries` are activations, gradients and buffers of collectives together, at their
-    most: the compiler lets them share memory, and does not say which is which.
+    most: the compiler lets them share memory, and does not say which is which (`aot/activations.py`
+    says what activations could be at most).
     """
     stats: Any = compiled.memory_analysis()
     kinds = bytes_by_kind(given)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import jax
 from jax.sharding import Mesh
 
+from adiff_jax.aot.activations import activations
 from adiff_jax.aot.collectives import Collectives, collectives
 from adiff_jax.aot.memory import TooMuch, bytes_by_kind, memory, too_much
 from adiff_jax.aot.programs import Program, decode_step, train_step
@@ -26,7 +27,8 @@ class Measured:
     """One program on one device of the slice, unless said otherwise.
 
     `too_much` is what the compiler refused; then `memory` has the arguments only, and what needs
-    a compiled program is None.
+    a compiled program is None. `activations` are those of a train step, as written: the compiler
+    keeps at most as much, among the temporaries.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Measured:
     seconds_to_compile: float
     memory: Mapping[str, int]
     flops: Flops  # of all devices, by our count
+    activations: int | None = None
     too_much: TooMuch | None = None
     compiler_flops: float | None = None
     bytes_accessed: float | None = None
@@ -82,6 +85,9 @@ def plan(
             say(f"compiling the {program.name} for {slice.name} (minutes)...")
             with _effort(quick):
                 measured = _measure(program, slice, found.mesh)
+            if make is train_step:
+                kept = activations(experiment, found.mesh)
+                measured = replace(measured, activations=kept)
             found = replace(found, programs=(*found.programs, measured))
             each(found)
     return found
@@ -109,7 +115,7 @@ def _measure(program: Program, slice: Slice, mesh: Mesh) -> Measured:
             raise
         took = time.perf_counter() - began
         held = bytes_by_kind(program.given)
-        return Measured(program.name, program.rows, took, held, flops, refused)
+        return Measured(program.name, program.rows, took, held, flops, too_much=refused)
     took = time.perf_counter() - began
     costs: Any = compiled.cost_analysis() or {}
     devices = len(slice.devices)

@@ -73,6 +73,11 @@ def _program(plan: Plan, program: Measured) -> Iterator[str]:
         )
     for kind, size in program.memory.items():
         yield f"  {kind:<12} {_gib(size):>12}"
+    if program.activations is not None:
+        yield (
+            f"  the forward pass keeps at most {_gib(program.activations)} for the backward one, "
+            "among the temporaries: the compiler drops what it can fuse"
+        )
     theirs = ""
     if program.compiler_flops is not None:
         per_step = program.compiler_flops * len(plan.slice.devices)
@@ -176,6 +181,7 @@ def _json(program: Measured) -> dict[str, Any]:
         "rows": program.rows,
         "seconds_to_compile": program.seconds_to_compile,
         "memory": dict(program.memory),
+        "activations": program.activations,
         "flops": program.flops.count,
         "passes": program.flops.passes,
         "compiler_flops": program.compiler_flops,
