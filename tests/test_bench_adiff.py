@@ -38,6 +38,7 @@ def tiny(monkeypatch):
     jax.config.update("jax_disable_most_optimizations", before)
 
 
+@pytest.mark.slow
 def test_every_measure_has_a_row_of_ours_and_one_of_torchs(tiny):
     rows = [row for many in (1, 2) for row in bench_adiff._decoding(many)]
     rows += [*bench_adiff._train_step(), *bench_adiff._product()]
@@ -75,6 +76,7 @@ def test_without_torch_ours_is_timed_alone(tiny, monkeypatch):
     ]
 
 
+@pytest.mark.slow
 def test_a_whole_explanation_hears_the_clips_and_says_every_token(tiny):
     for row in bench_adiff._explaining(2):
         assert row.items == 2

@@ -88,6 +88,7 @@ def test_the_published_negative_is_told_by_the_sentence_alone() -> None:
     assert caption_only > 0.95
 
 
+@pytest.mark.slow
 def test_another_caption_is_told_by_hearing_only() -> None:
     accuracy, caption_only = learnt(AnotherCaption(), 300)
     assert accuracy > 0.85

@@ -11,10 +11,11 @@ from adiff_jax.aot.roofline import Roofline
 from adiff_jax.parallel.sharding import Placement
 
 HEAD = (
-    "| config | slice | mesh | program | rows | GiB a device | TFLOP a step | sent, MiB | exposed "
-    "| bound by | least, ms | MFU at most |\n"
-    "|---|---|---|---|---:|---:|---:|---:|---:|---|---:|---:|"
+    "| config | slice | chips | mesh | program | rows | a device holds | TFLOP a step "
+    "| a device sends | exposed | least time, bound by | MFU at most | compiled in |\n"
+    "|---|---|---:|---|---|---:|---:|---:|---:|---:|---:|---:|---:|"
 )
+"""Of a table with a row a program; "exposed" is the share of the least time."""
 
 
 def report(plan: Plan) -> str:
@@ -136,28 +137,27 @@ def _bounds(program: Measured, roof: Roofline) -> Iterator[str]:
 
 def row(plan: Plan, program: Measured) -> str:
     """One line of the table under `HEAD`."""
-    total = sum(program.memory.values())
-    cells = [plan.experiment.name, _slice(plan), _mesh(plan), program.name, str(program.rows)]
-    roof, talk = program.roofline, program.collectives
+    chips, chip = plan.slice.chips, plan.slice.chip
+    cells = [plan.experiment.name, _slice(plan), str(chips), _mesh(plan), program.name]
+    cells.append(f"{program.rows:,}")
+    roof, talk, count = program.roofline, program.collectives, program.flops.count / 1e12
+    flops = f"{count:,.0f}" if count >= 100 else f"{count:.3g}"
     if program.too_much is not None or roof is None:
         needed = program.too_much.needed if program.too_much else 0.0
-        cells += [f"needs {needed / 2**30:.1f}", f"{program.flops.count / 1e12:.3g}", *"–––––"]
+        cells += [f"needs {needed / 2**30:.1f} GiB", flops, *"–––––"]
     else:
-        sent, share = ("–", "–") if talk is None else (f"{talk.moved / 2**20:.0f}", _share(talk))
+        held = sum(program.memory.values()) / 2**30
+        there = chip.hbm_bytes / chip.devices / 2**30
         cells += [
-            f"{total / 2**30:.2f}",
-            f"{program.flops.count / 1e12:.3g}",
-            sent,
-            share,
-            roof.bound,
-            f"{roof.seconds * 1e3:.3g}",
+            f"{held:.2f} of {there:.0f} GiB",
+            flops,
+            "not known" if talk is None else f"{talk.moved / 2**20:,.0f} MiB",
+            "–" if talk is None else f"{roof.exposed / roof.seconds:.0%}",
+            f"{_ms(roof.seconds)}{' + sending' if talk is None else ''}, {roof.bound}",
             f"{roof.mfu:.0%}",
+            f"{program.seconds_to_compile:.0f} s",
         ]
     return f"| {' | '.join(cells)} |"
-
-
-def _share(talk: Collectives) -> str:
-    return f"{talk.exposed / talk.moved:.0%}" if talk.moved else "–"
 
 
 def as_json(plan: Plan) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from math import prod
 
 import jax
 import numpy as np
-from jax.experimental.mesh_utils import create_hybrid_device_mesh
+from jax.experimental.mesh_utils import create_device_mesh, create_hybrid_device_mesh
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from adiff_jax.arrays import Constrain
@@ -62,15 +62,16 @@ def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -
         )
     types = (AxisType.Auto,) * len(AXES)
     slices = len({getattr(device, "slice_index", None) for device in devices})
+    # Where an axis of the mesh is no axis of the slice, any order of its devices will do.
     if slices == 1:
-        return jax.make_mesh(tuple(sizes), AXES, types, devices=devices)
+        order = create_device_mesh(sizes, devices, allow_split_physical_axes=True)
+        return Mesh(order, AXES, axis_types=types)
     if sizes[0] % slices:
         raise ValueError(
             f"mesh: data {sizes[0]} cannot be split over {slices} slices, between which only whole "
             f"copies of the model are fast enough: make mesh.data a multiple of {slices}"
         )
     within = sizes[0] // slices, *sizes[1:]
-    # Where an axis of the mesh is no axis of the slice, any order of its devices will do.
     order = create_hybrid_device_mesh(
         within, (slices, 1, 1), devices, allow_split_physical_axes=True
     )

@@ -80,6 +80,8 @@ def test_a_report_says_all_and_reads_as_json(planned: Plan) -> None:
     assert found["fits"] and found["programs"][0]["roofline"]["seconds"] > 0
     cells = row(planned, planned.programs[0]).count("|")
     assert {line.count("|") for line in HEAD.splitlines()} == {cells}
+    refused = replace(planned.programs[0], too_much=TooMuch(20e9, 16e9, ""))
+    assert row(planned, refused).count("|") == cells
 
 
 def refused(

@@ -68,6 +68,15 @@ def test_the_data_axis_alone_goes_from_slice_to_slice() -> None:
 
 
 @needs_libtpu
+@pytest.mark.parametrize(("name", "fsdp"), [("v6e:16x16", 8), ("v4:4x8x8", 2), ("v5e:16x16", 64)])
+def test_an_axis_of_the_mesh_need_be_none_of_the_slice(name: str, fsdp: int) -> None:
+    devices = describe(name).devices
+    mesh = make_mesh(MeshConfig(fsdp=fsdp), devices)
+    assert mesh.shape["fsdp"] == fsdp
+    assert {*mesh.devices.flat} == {*devices}
+
+
+@needs_libtpu
 def test_a_frontend_cuts_its_frames_without_a_loop() -> None:
     device = jax.sharding.SingleDeviceSharding(describe("v5e:2x2").devices[0])
     waves = jax.ShapeDtypeStruct((2, BYOLA.rate), jnp.float32, sharding=device)

@@ -99,7 +99,10 @@ def each_ending(step, vocabulary, longest, stop, size):
     return (sorted(finished, reverse=True) + opened)[:size]
 
 
-@pytest.mark.parametrize(("size", "n_best"), [(1, 1), (2, 1), (3, 3), (9, 4)])
+@pytest.mark.parametrize(
+    ("size", "n_best"),
+    [*(pytest.param(*few, marks=pytest.mark.slow) for few in ((1, 1), (2, 1))), (3, 3), (9, 4)],
+)
 def test_every_hypothesis_ends_for_itself_as_defined(size, n_best):
     model, variables, _, features = recurrent(vocabulary=7, rows=12, seed=2)
     variables["params"]["head"]["bias"] -= 2.0 * (np.arange(7) == STOP)  # rarely the likeliest

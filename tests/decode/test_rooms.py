@@ -51,7 +51,14 @@ def test_no_step_is_taken_once_all_is_said() -> None:
     assert counted(4) == ([2, 2, 3, 6, 0, 0], 4)
 
 
-@pytest.mark.parametrize("strategy", [Greedy(), Sample(top_k=5), Beam(size=3, n_best=2)])
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        Greedy(),
+        pytest.param(Sample(top_k=5), marks=pytest.mark.slow),
+        Beam(size=3, n_best=2),
+    ],
+)
 @pytest.mark.parametrize("model", ["adc", pytest.param("adiff", marks=pytest.mark.slow)])
 def test_sentences_do_not_depend_on_the_rooms(model: str, strategy: Any) -> None:
     if model == "adc":

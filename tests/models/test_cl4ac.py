@@ -162,7 +162,11 @@ def test_without_negatives_or_without_the_loss() -> None:
     assert quick_jit(Cl4acModel(silent).apply)(variables, batch).aux == {}
 
 
-@pytest.mark.parametrize("encoder", [CL4AC.encoder, CNN10], ids=["byol-a", "cnn10"])
+@pytest.mark.parametrize(
+    "encoder",
+    [pytest.param(CL4AC.encoder, marks=pytest.mark.slow), CNN10],
+    ids=["byol-a", "cnn10"],
+)
 def test_padding_of_audio_changes_nothing_at_multiples_of_the_pooling(encoder: Any) -> None:
     """The edge: within half a window of the end, padding is heard instead of a reflection."""
     config = replace(CL4AC, encoder=encoder)

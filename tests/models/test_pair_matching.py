@@ -46,7 +46,11 @@ KINDS = {
     "adc with SDD": Kind(toys.with_sdd(stage="late"), toys.feature_batch),
     "adiff": Kind(adiff_toys.ADIFF, adiff_toys.embedding_batch),
 }
-every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+every_kind = pytest.mark.parametrize(
+    "kind",
+    [pytest.param(KINDS["adc"], marks=pytest.mark.slow), KINDS["adc with SDD"], KINDS["adiff"]],
+    ids=KINDS,
+)
 
 
 def scores(objective: Captioning, variables: Any, batch: Batch) -> tuple[np.ndarray, np.ndarray]:

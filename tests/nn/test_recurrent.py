@@ -46,7 +46,7 @@ def test_the_second_half_reads_backwards() -> None:
     assert np.abs(out[..., :5] - out[..., 5:]).max() > 1e-2
 
 
-@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("reverse", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_gradients_are_those_of_the_loop_written_out(reverse: bool) -> None:
     def written_out(inputs: jax.Array, weights: jax.Array) -> jax.Array:
         state = (jnp.zeros((3, 5)),) * 2

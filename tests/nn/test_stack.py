@@ -70,7 +70,10 @@ def plain(kind: str) -> Any:
 
 @pytest.mark.parametrize(
     ("kind", "stack"),
-    [*(("gpt2", stack) for stack in SAVING), *((kind, SAVING[-1]) for kind in list(KINDS)[1:])],
+    [
+        *(pytest.param("gpt2", stack, marks=pytest.mark.slow) for stack in SAVING[:-1]),
+        *((kind, SAVING[-1]) for kind in KINDS),
+    ],
     ids=str,
 )
 def test_no_loss_and_no_gradient_changes(kind: str, stack: Stack) -> None:

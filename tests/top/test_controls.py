@@ -191,6 +191,7 @@ def test_training_on_shuffled_audio_is_an_experiment_like_any_other() -> None:
         replace(base, data=replace(base.data, train=Shuffled(tiny_run.pairs("train", 0))))
 
 
+@pytest.mark.slow
 def test_a_run_trains_on_shuffled_audio(tmp_path: Path) -> None:
     base = tiny_adiff.adiff()
     data = replace(base.data, train=Shuffled(base.data.train))

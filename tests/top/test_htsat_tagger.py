@@ -51,6 +51,7 @@ def test_it_reads_back_from_json() -> None:
     assert from_json(to_json(experiment())) == experiment()
 
 
+@pytest.mark.slow
 def test_training_moves_every_weight(trained: run.Trained) -> None:
     parts = trained.parts
     (arrays, *_) = parts.rows(open_data(parts.experiment.data.validation))
@@ -64,11 +65,13 @@ def test_training_moves_every_weight(trained: run.Trained) -> None:
         assert distance > 0, jax.tree_util.keystr(path)
 
 
+@pytest.mark.slow
 def test_it_is_scored_by_class(trained: run.Trained) -> None:
     found = answer.answer(trained, "clips", answer.Answering())
     assert 0 < found["tagging"]["mAP"] <= 1
 
 
+@pytest.mark.slow
 def test_its_tokens_are_no_features_for_another_comparison(
     trained: run.Trained, tmp_path: Path
 ) -> None:

@@ -105,7 +105,11 @@ OBJECTIVES = {
 }
 
 
-@pytest.mark.parametrize("config", MESHES, ids=str)
+@pytest.mark.parametrize(
+    "config",
+    [*(pytest.param(mesh, marks=pytest.mark.slow) for mesh in MESHES[:-1]), MESHES[-1]],
+    ids=str,
+)
 @pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
 def test_loss_and_gradients_agree_with_one_device(objective: Objective, config: MeshConfig) -> None:
     loss, gradients = gradients_alone(objective)

@@ -102,12 +102,14 @@ def _detail(one: Hearing, two: Hearing, first: str, second: str, rng: np.random.
         "to the ear {second}.{how_2}",
     )
     compared = (
-        "As to the kinds of sounds that they are made of, {relation}.",
-        "When it comes to what is there to be heard, {relation}.",
+        "As to the kinds of sounds that they are made of, whatever their loudness or their length, "
+        "{relation}.",
+        "When it comes to what is there to be heard, whatever its loudness or its length, "
+        "{relation}.",
     )
     closing: tuple[str, ...] = (
         "All in all, the first audio is marked by {kinds_1} and the second by {kinds_2}, which is "
-        "what a listener would go by to tell which of the two is playing.",
+        "what a listener who knows both of them would go by to tell which of the two is playing.",
         "To sum up, {kinds_1} would be remembered of the first audio, and {kinds_2} of the second, "
         "and that is how somebody who listens closely would keep the two apart.",
     )

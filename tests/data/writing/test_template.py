@@ -2,6 +2,7 @@
 them where it can be told."""
 
 import csv
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,15 @@ def written(tier: int, first: str, second: str, seed: int = 0, place: int = 0) -
 def test_any_captions_give_a_text_of_good_form(tier: int, first: str, second: str, seed: int):
     text = written(tier, first, second, seed)
     assert problem(text, tier, PROMPTS.tiers[tier - 1].words) == "", text
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_captions_of_one_word_give_texts_of_good_form(tier: int):
+    words = PROMPTS.tiers[tier - 1].words
+    for first, second in product(("dog", "rain", "man", "xyz"), repeat=2):
+        for seed in range(60):  # every wording
+            text = written(tier, first, second, seed)
+            assert problem(text, tier, words) == "", text
 
 
 @pytest.mark.parametrize("tier", TIERS)
