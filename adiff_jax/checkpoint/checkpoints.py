@@ -152,7 +152,8 @@ class Checkpoints:
             # What waits for a process that has failed is left to itself.
             error = self._finish() if together or self._gate.failed else None
             if reason := first_word("" if error is None else _first_line(error)):
-                self._fail(step, error or RuntimeError(reason))
+                alone = jax.process_count() == 1
+                self._fail(step, error if error and alone else RuntimeError(reason))
 
     def _finish(self) -> Exception | None:
         """Wait for the save under way, here; why it failed."""

@@ -1,5 +1,6 @@
 """What the processes of a job find out together when they save and read checkpoints."""
 
+import contextlib
 import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -11,6 +12,7 @@ from jax.experimental import multihost_utils
 from orbax.checkpoint import multihost
 
 POLL_SECONDS = 0.1
+MEET_SECONDS = 30
 TEXT_BYTES = 300
 
 
@@ -21,14 +23,18 @@ def anywhere(*here: bool) -> tuple[bool, ...]:
 
 def first_word(text: str) -> str:
     """What the first process that says something says, with its number; called by all alike."""
-    mine = np.zeros(TEXT_BYTES, np.uint8)
-    begin = np.frombuffer(text.encode()[:TEXT_BYTES], np.uint8)
-    mine[: begin.size] = begin
-    for number, row in enumerate(_everywhere(mine)):
-        if row.any():
-            said = row.tobytes().rstrip(b"\0").decode(errors="ignore")
+    for number, said in enumerate(_texts(text)):
+        if said:
             return said if jax.process_count() == 1 else f"process {number}: {said}"
     return ""
+
+
+def _texts(mine: str) -> list[str]:
+    """That of every process, cut to `TEXT_BYTES`."""
+    padded = np.zeros(TEXT_BYTES, np.uint8)
+    begin = np.frombuffer(mine.encode()[:TEXT_BYTES], np.uint8)
+    padded[: begin.size] = begin
+    return [row.tobytes().rstrip(b"\0").decode(errors="ignore") for row in _everywhere(padded)]
 
 
 def _everywhere(mine: np.ndarray) -> np.ndarray:
@@ -47,6 +53,8 @@ class Gate:
 
     def __init__(self) -> None:
         self._given_up: Future[None] = Future()
+        self._lock = threading.Lock()  # while held, nobody gives up
+        self._waiting: dict[str, threading.Thread] = {}
         self._committed = False
         self.failed = False
         """Whether this process could not save."""
@@ -57,20 +65,22 @@ class Gate:
         Once it is given up, nobody waits: RuntimeError, but not where the reason is known.
         """
         in_background = threading.current_thread() is not threading.main_thread()
-        if in_background and "async_" not in key and not self._committed:
-            self.failed = True  # orbax has skipped the barriers of the commit
+        skipped = in_background and "async_" not in key and not self._committed
         arrived: Future[None] = Future()
 
         def arrive() -> None:
             try:
-                multihost.get_barrier_sync_fn()(key=key, timeout_ms=timeout_ms)
+                _meet(key, timeout_ms)
             except Exception as error:  # of any kind: raised where it is waited for
                 arrived.set_exception(error)
             else:
                 arrived.set_result(None)
 
-        # A daemon: it may wait on when nobody else does, and must not hold up the exit.
-        threading.Thread(target=arrive, name=f"barrier {key}", daemon=True).start()
+        with self._lock:
+            if not self._given_up.done():
+                self.failed |= skipped  # orbax has left out the barriers of the commit
+                self._waiting[key] = threading.Thread(target=arrive, name=f"barrier {key}")
+                self._waiting[key].start()
         if arrived in wait((arrived, self._given_up), return_when=FIRST_COMPLETED).done:
             arrived.result()
         elif not self.failed:
@@ -90,8 +100,26 @@ class Gate:
                 saving, failed = self._state(manager)
         self._committed = False
         if failed:
-            self._given_up.set_result(None)
+            self._give_up()
         return not failed
 
     def _state(self, manager: ocp.CheckpointManager) -> tuple[bool, ...]:
         return anywhere(manager.is_saving_in_progress(), self.failed)
+
+    def _give_up(self) -> None:
+        """Nobody waits any longer; the threads that do are met by all, and end.
+
+        One that were left in JAX's barrier would crash the process when that exits.
+        """
+        with self._lock:
+            self._given_up.set_result(None)
+            here = {key for key, thread in self._waiting.items() if thread.is_alive()}
+        everywhere = {key for keys in _texts(" ".join(here)) for key in keys.split()}
+        for key in sorted(everywhere - here):
+            # Without a peer, the next collective says so.
+            with contextlib.suppress(jax.errors.JaxRuntimeError):
+                _meet(key, MEET_SECONDS * 1000)
+
+
+def _meet(key: str, timeout_ms: int) -> None:
+    multihost.get_barrier_sync_fn()(key=key, timeout_ms=timeout_ms)
