@@ -125,7 +125,7 @@ def _measure(program: Program, slice: Slice, mesh: Mesh) -> Measured:
         program.turns,
         program.rows,
         batch_shards(mesh),
-        {leaf.shape for leaf in jax.tree.leaves(program.given["parameters"])},
+        {(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(program.given["batch"])},
     )
     moved, exposed = (0.0, 0.0) if talk is None else (talk.moved, talk.exposed)
     return Measured(
