@@ -139,7 +139,7 @@ class _Reader:
                 continue
             here = times
             if one.operation == "while":
-                found = list(self.read(_body(one), self._times(one)))
+                found = list(self.read(_body(one), self._times(one), begun=begun))
                 yield from (_again(collective, times) for collective in found)
                 continue
             starts = one.operation == "async-start" or one.name.startswith(_FUSED_START)

@@ -79,6 +79,10 @@ def test_a_collective_that_fusions_carry_on_counts_once_and_can_overlap() -> Non
     done = "%async-collective-done.2 = f32[256]{0} fusion(%s), kind=kCustom, calls=%finish"
     found = only(program(start, work, done, before=carried))
     assert (found.kind, found.payload, found.exposed) == ("all-gather", 1024, False)
+    body = "%body (p: f32[]) -> f32[] {\n  " + work + "\n  ROOT %o = f32[] copy(%p)\n}\n\n"
+    turning = '%w = f32[] while(%p), body=%body, backend_config={"known_trip_count":{"n":"12"}}'
+    through = only(program(start, turning, done, before=carried + body))
+    assert (through.times, through.payload, through.exposed) == (1, 1024, False)
     assert only(program(start, done, work, before=carried)).exposed
     assert only(program(start, work, done.replace("done.2", "done.5"), before=carried)).exposed
 
