@@ -4,6 +4,7 @@ Process 0 prints what a verb prints; every process says on stderr what went wron
 """
 
 import argparse
+import contextlib
 import os
 import sys
 import traceback
@@ -88,13 +89,14 @@ def leave_after(end: BaseException, verb: str) -> None:
         if code in _AGREED_ENDS:
             return
     else:
-        traceback.print_exception(end)
-        print(
-            f"adiff {verb}{who()}: the above ended this process. If it is about the network, "
-            "another process has ended before, and its log says why; when that is mended, start "
-            "the same command again in all of them",
-            file=sys.stderr,
-        )
+        with contextlib.suppress(OSError):  # a log on a full disk must not keep it here
+            traceback.print_exception(end)
+            print(
+                f"adiff {verb}{who()}: the above ended this process. If it is about the network, "
+                "another process has ended before, and its log says why; when that is mended, "
+                "start the same command again in all of them",
+                file=sys.stderr,
+            )
     leave(code if isinstance(code, int) else 1)
 
 

@@ -18,8 +18,8 @@ from adiff_jax.train.step import total
 def activations(experiment: Experiment, mesh: Mesh) -> int:
     """Bytes for the rows of one device (of one micro-batch), as the program is written.
 
-    They are a part of the compiled program's temporaries, and its upper mark: the compiler drops
-    what it can fuse into the backward pass. Copies of parameters are not counted.
+    As traced, without the padding of layouts. The compiler keeps fewer where it fuses, among the
+    temporaries of the compiled program. Copies of parameters are not counted.
     """
     objective, state = experiment.objective(), state_of(experiment, mesh)
     config = experiment.train
@@ -37,24 +37,28 @@ def activations(experiment: Experiment, mesh: Mesh) -> int:
     params, batch_stats = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), (state.params, state.batch_stats)
     )
-    return kept(loss, optim.trainable(optimizer, params), params, batch_stats, batch, key)
+    trained = optim.trainable(optimizer, params)
+    return kept(loss, jax.tree.leaves(params), trained, params, batch_stats, batch, key)
 
 
-def kept(loss: Callable[..., jax.Array], trained: Any, *rest: Any) -> int:
+def kept(loss: Callable[..., jax.Array], weights: Any, trained: Any, *rest: Any) -> int:
     """Bytes that lie between `loss` and its derivative by `trained`: neither arguments, nor values
-    in the shape of a leaf of `trained`, or of several on one another."""
+    in the shape of one of the `weights`, or of several matrices of them on one another."""
 
     def between(trained: Any, *rest: Any) -> list[jax.Array]:
         _, backward = jax.vjp(lambda trained: loss(trained, *rest), trained)
         return jax.tree.leaves(backward)
 
     program = jax.make_jaxpr(between)(trained, *rest).jaxpr
-    weights = {leaf.shape for leaf in jax.tree.leaves(trained)}
+    one = {leaf.shape for leaf in weights}
+    several = {shape for shape in one if len(shape) > 1}
     given = {*program.invars, *program.constvars}
     found = {
         out
         for out in program.outvars
         if not isinstance(out, jax.extend.core.Literal) and out not in given
     }
-    shapes = [out.aval for out in found if not {out.aval.shape, out.aval.shape[1:]} & weights]
+    shapes = [
+        out.aval for out in found if out.aval.shape not in one and out.aval.shape[1:] not in several
+    ]
     return sum(prod(aval.shape) * aval.dtype.itemsize for aval in shapes)

@@ -37,7 +37,7 @@ def memory(compiled: jax.stages.Compiled, given: Mapping[str, Any]) -> dict[str,
     argument is not read, and so not kept). `output` is what comes out and is not written over an
     argument. `temporaries` are activations, gradients and buffers of collectives together, at their
     most: the compiler lets them share memory, and does not say which is which (`aot/activations.py`
-    says what activations could be at most).
+    says what activations are as traced).
     """
     stats: Any = compiled.memory_analysis()
     kinds = bytes_by_kind(given)

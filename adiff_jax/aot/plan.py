@@ -27,8 +27,8 @@ class Measured:
     """One program on one device of the slice, unless said otherwise.
 
     `too_much` is what the compiler refused; then `memory` has the arguments only, and what needs
-    a compiled program is None. `activations` are those of a train step, as written: the compiler
-    keeps at most as much, among the temporaries.
+    a compiled program is None. `activations` are those of a train step, as traced: the compiler
+    keeps fewer where it fuses, among the temporaries.
     """
 
     name: str

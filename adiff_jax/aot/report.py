@@ -76,8 +76,8 @@ def _program(plan: Plan, program: Measured) -> Iterator[str]:
         yield f"  {kind:<12} {_gib(size):>12}"
     if program.activations is not None:
         yield (
-            f"  the forward pass keeps at most {_gib(program.activations)} for the backward one, "
-            "among the temporaries: the compiler drops what it can fuse"
+            f"  the forward pass keeps about {_gib(program.activations)} for the backward one as "
+            "traced; the compiler keeps less where it fuses, among the temporaries"
         )
     theirs = ""
     if program.compiler_flops is not None:

@@ -108,7 +108,8 @@ class Checkpoints:
     def save(self, step: int, state: Any, metrics: Mapping[str, float] | None = None) -> None:
         """Copy `state` off the devices and write it in the background; a step is saved once.
 
-        `metrics` are the evaluation scores of this step, if it was evaluated.
+        `metrics` are the evaluation scores of this step, if it was evaluated. Raises
+        CheckpointError in a job of several processes when the writing cannot begin.
         """
         self.wait()
         try:
@@ -126,6 +127,9 @@ class Checkpoints:
             )
             self._saving = step
         except Exception as error:  # of any kind: a full disk must not end the training
+            if jax.process_count() > 1:  # the others wait for this process, and cannot be told
+                said = f"the saving of step {step} cannot begin: {_first_line(error)}"
+                raise CheckpointError(said) from error
             self._fail(step, error)
 
     def evaluated(self, step: int) -> bool:
@@ -171,13 +175,13 @@ class Checkpoints:
     def close(self) -> None:
         """Finish the save under way and release the directory.
 
-        For itself: a process that ends early is not met by the others. `wait` before it where they
-        go on together.
+        For itself, without the others: they may go on.
         """
         if self._saving is not None:
-            step, self._saving = self._saving, None
+            self._gate.leave(self._manager())
             if (error := self._finish()) is not None:
-                self._fail(step, error)
+                self._fail(self._saving, error)
+            self._saving = None
         if self._opened is not None:
             self._opened.close()
             self._opened = None

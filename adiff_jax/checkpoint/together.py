@@ -3,6 +3,7 @@
 import contextlib
 import threading
 import time
+from collections import Counter
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 
 import jax
@@ -13,6 +14,7 @@ from orbax.checkpoint import multihost
 
 POLL_SECONDS = 0.1
 MEET_SECONDS = 30
+LEAVE_SECONDS = 60
 TEXT_BYTES = 300
 
 
@@ -54,6 +56,7 @@ class Gate:
     def __init__(self) -> None:
         self._given_up: Future[None] = Future()
         self._lock = threading.Lock()  # while held, nobody gives up
+        self._begun: Counter[str] = Counter()  # how often each barrier, by its key
         self._waiting: dict[str, threading.Thread] = {}
         self._committed = False
         self.failed = False
@@ -79,9 +82,11 @@ class Gate:
         with self._lock:
             if not self._given_up.done():
                 self.failed |= skipped  # orbax has left out the barriers of the commit
+                self._begun[key] += 1
                 self._waiting[key] = threading.Thread(target=arrive, name=f"barrier {key}")
                 self._waiting[key].start()
-        if arrived in wait((arrived, self._given_up), return_when=FIRST_COMPLETED).done:
+        wait((arrived, self._given_up), return_when=FIRST_COMPLETED)
+        if not self._given_up.done():  # else all have met only to end
             arrived.result()
         elif not self.failed:
             raise RuntimeError("given up, as another process could not save")
@@ -103,22 +108,36 @@ class Gate:
             self._give_up()
         return not failed
 
+    def leave(self, manager: ocp.CheckpointManager) -> None:
+        """Wait for the save under way as a process that ends by itself: for a bounded time, and not
+        at all for others once it has failed here."""
+        deadline = time.monotonic() + LEAVE_SECONDS
+        while manager.is_saving_in_progress() and jax.process_count() > 1:
+            if self.failed or time.monotonic() > deadline:
+                with self._lock:
+                    self._given_up.set_result(None)
+                return
+            time.sleep(POLL_SECONDS)
+
     def _state(self, manager: ocp.CheckpointManager) -> tuple[bool, ...]:
         return anywhere(manager.is_saving_in_progress(), self.failed)
 
     def _give_up(self) -> None:
-        """Nobody waits any longer; the threads that do are met by all, and end.
+        """Nobody waits any longer; threads in barriers that others have not begun are met, and end.
 
-        One that were left in JAX's barrier would crash the process when that exits.
+        One that were left in JAX's barrier would hold up the exit.
         """
         with self._lock:
             self._given_up.set_result(None)
-            here = {key for key, thread in self._waiting.items() if thread.is_alive()}
-        everywhere = {key for keys in _texts(" ".join(here)) for key in keys.split()}
-        for key in sorted(everywhere - here):
-            # Without a peer, the next collective says so.
-            with contextlib.suppress(jax.errors.JaxRuntimeError):
-                _meet(key, MEET_SECONDS * 1000)
+            alive = [key for key, thread in self._waiting.items() if thread.is_alive()]
+            begun = self._begun.copy()
+        said = _texts(" ".join(f"{key}#{begun[key]}" for key in alive))
+        for one in sorted({one for text in said for one in text.split()}):
+            key, _, times = one.rpartition("#")
+            if begun[key] < int(times):
+                # Without a peer, the next collective says so.
+                with contextlib.suppress(jax.errors.JaxRuntimeError):
+                    _meet(key, MEET_SECONDS * 1000)
 
 
 def _meet(key: str, timeout_ms: int) -> None:

@@ -8,6 +8,7 @@ JAX ends a job with a missing process by a crash that names none. So the roll is
 (`parallel.roll`), on the port that JAX is about to use.
 """
 
+import contextlib
 import multiprocessing
 import os
 import re
@@ -150,6 +151,7 @@ def leave(code: int) -> NoReturn:
     and they for it."""
     for worker in multiprocessing.active_children():
         worker.kill()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(code)

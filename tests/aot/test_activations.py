@@ -20,7 +20,7 @@ def test_values_between_the_passes_are_counted_once_and_arguments_are_not() -> N
     def loss(weights: dict[str, jax.Array], rows: jax.Array) -> jax.Array:
         return (jnp.sin(rows @ weights["a"]) @ weights["b"]).sum()  # keeps cos, sin
 
-    assert kept(loss, WEIGHTS, ROWS) == 2 * LAYER
+    assert kept(loss, WEIGHTS.values(), WEIGHTS, ROWS) == 2 * LAYER
 
 
 def test_copies_of_weights_are_no_activations() -> None:
@@ -28,7 +28,15 @@ def test_copies_of_weights_are_no_activations() -> None:
         stacked = jnp.stack([2 * weights["a"], weights["b"]])
         return jax.lax.scan(lambda x, w: (x @ w, None), rows, stacked)[0].sum()
 
-    assert kept(loss, WEIGHTS, ROWS) == 2 * LAYER  # what each turn was given
+    assert kept(loss, WEIGHTS.values(), WEIGHTS, ROWS) == 2 * LAYER  # what each turn was given
+
+
+def test_a_bias_hides_no_activation_and_a_frozen_weight_is_none() -> None:
+    def loss(bias: jax.Array, frozen: jax.Array, rows: jax.Array) -> jax.Array:
+        return (jnp.sin(rows + bias) @ jnp.sin(frozen)).sum()  # keeps cos, and sin(frozen)
+
+    bias = jax.ShapeDtypeStruct((7,), jnp.float32)
+    assert kept(loss, [bias, WEIGHTS["a"]], bias, WEIGHTS["a"], ROWS) == LAYER
 
 
 def test_they_grow_with_the_rows_of_a_device_and_remat_has_fewer() -> None:

@@ -37,7 +37,8 @@ class Storage:
     uploads: dict[str, tuple[str, str, dict[str, str], bytearray]] = field(default_factory=dict)
     generations: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     lock: threading.Lock = field(default_factory=threading.Lock)
-    refused: str = ""  # a regular expression; "" is none
+    refused: str = ""  # a regular expression of names; "" is none
+    deletes: bool = True
 
     def names(self, bucket: str) -> list[str]:
         """What a bucket holds, in the order of a listing."""
@@ -45,13 +46,13 @@ class Storage:
             return sorted(self.buckets[bucket])
 
     @contextmanager
-    def refusing(self, names: str) -> Iterator[None]:
+    def refusing(self, names: str, deletes: bool = True) -> Iterator[None]:
         """Nothing that matches this regular expression can be written, as without the right to."""
-        self.refused = names
+        self.refused, self.deletes = names, deletes
         try:
             yield
         finally:
-            self.refused = ""
+            self.refused, self.deletes = "", True
 
     def put(self, bucket: str, name: str, content: bytes) -> Stored:
         """A new version of an object, in place of the last one."""
@@ -128,6 +129,8 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command == "DELETE":
             self._check(objects.get(name), options)
             self._found(bucket, name)
+            if not self.server.storage.deletes:
+                raise _Refused(403, f"{name} may not be deleted")
             del objects[name]
             return _Answer(status=204)
         stored = self._found(bucket, name)
