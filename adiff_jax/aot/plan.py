@@ -36,12 +36,12 @@ class Measured:
     seconds_to_compile: float
     memory: Mapping[str, int]
     flops: Flops  # of all devices, by our count
-    activations: int | None = None
     too_much: TooMuch | None = None
     compiler_flops: float | None = None
     bytes_accessed: float | None = None
     collectives: Collectives | None = None
     roofline: Roofline | None = None
+    activations: int | None = None
 
 
 @dataclass(frozen=True)
