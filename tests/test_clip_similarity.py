@@ -96,6 +96,7 @@ def test_a_model_that_hears_clips_together_has_no_similarity(pairs: Pairs) -> No
     assert not hears_clips_alone(Tagger())
 
 
+@pytest.mark.slow
 def test_of_adiff_it_is_the_cosine_of_its_embeddings() -> None:
     module, batch = AdiffModel(adiff_toys.ADIFF), adiff_toys.audio_batch()
     variables = adiff_toys.fresh()

@@ -352,6 +352,7 @@ def trained_on_it(
     return workdir
 
 
+@pytest.mark.slow
 def test_a_run_trains_on_it_and_keeps_the_encoder(trained_on_it: Path, tagger_run: Path):
     _, variables, step = run.restore(run.RunDirectory.at(trained_on_it))
     _, tagger, _ = run.restore(run.RunDirectory.at(tagger_run))
@@ -361,6 +362,7 @@ def test_a_run_trains_on_it_and_keeps_the_encoder(trained_on_it: Path, tagger_ru
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_it_says_the_same_of_cached_pairs_as_of_their_audio(
     trained_on_it: Path, cache: Path, tagger_run: Path
 ):
@@ -372,6 +374,7 @@ def test_it_says_the_same_of_cached_pairs_as_of_their_audio(
     assert [row.text for row in said] == [row.text for row in again]
 
 
+@pytest.mark.slow
 def test_a_split_of_another_encoder_is_not_answered(trained_on_it: Path, copied: Path):
     about = json.loads((copied / "about.json").read_text())
     (copied / "about.json").write_text(json.dumps(about | {"encoder": "0" * 64}))
@@ -384,6 +387,7 @@ def test_a_split_of_another_encoder_is_not_answered(trained_on_it: Path, copied:
         answer(trained, "stale", Answering())
 
 
+@pytest.mark.slow
 def test_the_encoder_of_an_adiff_run_makes_the_same_cache(
     trained_on_it: Path, tagger_run: Path, cache: Path, tmp_path: Path
 ):
@@ -482,6 +486,7 @@ def test_a_run_from_a_new_encoder_is_refused(cache: Path, tagger_run: Path, tmp_
         run.train(fresh, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_refused_when_the_cache_is_another_by_then(
     trained_on_it: Path, cache: Path, copied: Path, tagger_run: Path, tmp_path: Path
 ):

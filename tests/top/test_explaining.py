@@ -112,6 +112,7 @@ def test_a_pair_says_what_it_says_in_an_evaluation(
         assert said.score == pytest.approx(row.logprob, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_beams_give_several_sentences_best_first(adiff: Explainer, adiff_waves: list[Pair]):
     said = adiff(*adiff_waves[0], decode="beam:3", n_best=2)
     assert len(said.n_best) == 2

@@ -40,6 +40,7 @@ def test_adiff_is_asked_for_each_tier_of_a_recipe(adiff_trained: Trained) -> Non
     assert config.pairs == RecipeFile("recipes/fold5.json", "esc", tiny_adiff.RATE)
 
 
+@pytest.mark.slow
 def test_adiff_is_scored_on_the_tiers_that_tables_hold(
     adiff_trained: Trained,
     tables: Path,

@@ -51,15 +51,8 @@ def computed(config: MeshConfig) -> tuple[dict[str, float], Any]:
     return {name: float(value) for name, value in losses.items()}, gradients
 
 
-@pytest.mark.parametrize(
-    "config",
-    [
-        pytest.param(MeshConfig(8), marks=pytest.mark.slow),
-        pytest.param(MeshConfig(2, 4), marks=pytest.mark.slow),
-        MeshConfig(2, 2, 2),
-    ],
-    ids=str,
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("config", [MeshConfig(8), MeshConfig(2, 4), MeshConfig(2, 2, 2)], ids=str)
 def test_captioning_with_late_sdd_agrees_with_one_device(config: MeshConfig) -> None:
     losses, gradients = computed(MeshConfig(1))
     found, spread = computed(config)
