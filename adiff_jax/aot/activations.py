@@ -16,9 +16,10 @@ from adiff_jax.train.step import total
 
 
 def activations(experiment: Experiment, mesh: Mesh) -> int:
-    """Bytes for the rows of one device (of one micro-batch), as the program is written.
+    """Bytes for the rows of one device (of one micro-batch), as traced: without the padding of
+    layouts, and of a loss that compares rows those of this device alone.
 
-    As traced, without the padding of layouts. The compiler keeps fewer where it fuses, among the
+    The compiler keeps fewer where it fuses, among the
     temporaries of the compiled program. Copies of parameters are not counted.
     """
     objective, state = experiment.objective(), state_of(experiment, mesh)
