@@ -19,8 +19,8 @@ def activations(experiment: Experiment, mesh: Mesh) -> int:
     """Bytes for the rows of one device (of one micro-batch), as traced: without the padding of
     layouts, and of a loss that compares rows those of this device alone.
 
-    The compiler keeps fewer where it fuses, among the
-    temporaries of the compiled program. Copies of parameters are not counted.
+    The compiler keeps fewer where it fuses, among the temporaries of the compiled program. Copies
+    of parameters are not counted.
     """
     objective, state = experiment.objective(), state_of(experiment, mesh)
     config = experiment.train

@@ -28,7 +28,7 @@ def later_turns(
     """Bytes of one device. Arrays whose first axis holds `rows` examples are split into `shards`,
     if anything of the `batch` went into them: a parameter may have as many rows.
 
-    `turns` are those of the `while` loops, in order.
+    `turns` are those of the `while` loops, in order; one beyond them has no later turns.
     """
     of_batch = [(given.aval.shape, given.aval.dtype) in batch for given in program.jaxpr.invars]
     return _Count(list(turns), rows, shards).bytes(program.jaxpr, of_batch)[0]
@@ -71,7 +71,8 @@ class _Count:
                 first = params["cond_nconsts"]
                 constants = first + params["body_nconsts"]
                 taken = [*given[first:constants], *[any(given)] * (len(given) - constants)]
-                return self._loop(params["body_jaxpr"].jaxpr, taken, self._turns.pop(0)), results
+                times = self._turns.pop(0) if self._turns else 1
+                return self._loop(params["body_jaxpr"].jaxpr, taken, times), results
         found = 0.0
         for inner in inner_jaxprs(params):
             same = len(inner.invars) == len(given)

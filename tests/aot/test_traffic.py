@@ -48,6 +48,7 @@ def test_a_while_loop_turns_as_often_as_is_said(turns: int) -> None:
 
     turn = WIDTH * WIDTH * 4 + STATE / SHARDS
     assert counted(loop, WEIGHTS, BATCH, turns=(turns,)) == (turns - 1) * turn
+    assert counted(loop, WEIGHTS, BATCH) == 0  # nobody knows
 
 
 def test_loops_within_loops_multiply() -> None:
